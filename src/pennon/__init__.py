@@ -1,0 +1,70 @@
+"""pennon: a catalog, a storage backend and safe concurrent writing for Lance tables.
+
+Everything public is here and loads on first use; importing pennon alone imports neither Lance nor
+Arrow, starts no thread and reads no file or environment variable.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pennon import errors as errors
+    from pennon.integrations.fsspec import filesystem as filesystem
+    from pennon.namespaces.abc import Namespace as Namespace
+    from pennon.namespaces.abc import NamespaceInfo as NamespaceInfo
+    from pennon.namespaces.abc import Page as Page
+    from pennon.namespaces.abc import TableInfo as TableInfo
+    from pennon.namespaces.connect import connect as connect
+    from pennon.namespaces.session import Session as Session
+    from pennon.storage.abc import CommitReceipt as CommitReceipt
+    from pennon.storage.abc import ScanRequest as ScanRequest
+    from pennon.storage.abc import StorageBackend as StorageBackend
+    from pennon.storage.open import open as open  # noqa: A004
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CommitReceipt": "pennon.storage.abc",
+    "Namespace": "pennon.namespaces.abc",
+    "NamespaceInfo": "pennon.namespaces.abc",
+    "Page": "pennon.namespaces.abc",
+    "ScanRequest": "pennon.storage.abc",
+    "Session": "pennon.namespaces.session",
+    "StorageBackend": "pennon.storage.abc",
+    "TableInfo": "pennon.namespaces.abc",
+    "connect": "pennon.namespaces.connect",
+    "filesystem": "pennon.integrations.fsspec",
+    "open": "pennon.storage.open",
+}
+
+__all__ = [
+    "CommitReceipt",
+    "Namespace",
+    "NamespaceInfo",
+    "Page",
+    "ScanRequest",
+    "Session",
+    "StorageBackend",
+    "TableInfo",
+    "connect",
+    "errors",
+    "filesystem",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        value: Any = importlib.import_module("pennon.errors")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'pennon' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,83 @@
+"""The shared cache and connection pool of several namespaces and backends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+from pennon.config import StoreOptions
+from pennon.errors import InvalidOption
+from pennon.objects import ObjectStore, open_store
+from pennon.uri import Uri
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+
+class Session:
+    """Object-store clients and Lance's metadata and index caches, shared by who is given it.
+
+    Namespaces connected without one get a session of their own. Caches are kept apart by
+    credentials, so that one principal never reads what another one cached. A forked child starts
+    with an empty session. Safe to use from many threads.
+
+    Args:
+        index_cache_bytes: Upper bound of Lance's index cache, per set of credentials.
+        metadata_cache_bytes: Upper bound of Lance's metadata cache, per set of credentials.
+    """
+
+    def __init__(
+        self, *, index_cache_bytes: int = 1 << 30, metadata_cache_bytes: int = 256 << 20
+    ) -> None:
+        if index_cache_bytes < 0 or metadata_cache_bytes < 0:
+            raise InvalidOption("A cache size is a number of bytes, 0 or more.")
+        self.index_cache_bytes = index_cache_bytes
+        self.metadata_cache_bytes = metadata_cache_bytes
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._pool: dict[Hashable, Any] = {}
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the one object under ``key``, made by ``make`` on first use in this process."""
+        if self._pid != os.getpid():
+            self._forget()
+        with self._lock:
+            if key not in self._pool:
+                self._pool[key] = make()
+            return self._pool[key]
+
+    def store(self, uri: Uri, options: StoreOptions) -> ObjectStore:
+        """Return the shared client for a root."""
+        return self.shared(
+            ("store", str(uri), options.principal), lambda: open_store(uri, options)
+        )
+
+    def lance(self, options: StoreOptions) -> Any:
+        """Return the shared ``lance.Session`` for these credentials."""
+
+        def make() -> Any:
+            import lance
+
+            return lance.Session(
+                index_cache_size_bytes=self.index_cache_bytes,
+                metadata_cache_size_bytes=self.metadata_cache_bytes,
+            )
+
+        return self.shared(("lance", options.principal), make)
+
+    def close(self) -> None:
+        """Drop all clients and caches; what still uses them keeps its own."""
+        with self._lock:
+            self._pool.clear()
+
+    def __repr__(self) -> str:
+        return (
+            f"Session(index_cache_bytes={self.index_cache_bytes}, "
+            f"metadata_cache_bytes={self.metadata_cache_bytes})"
+        )

@@ -1,0 +1,179 @@
+"""The contract of one bucket: the few operations everything above is built on.
+
+Keys are relative to the root of the store, separated by ``/``, and never start or end with one.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pennon.errors import InvalidName
+from pennon.retry import Deadline
+from pennon.uri import Uri
+
+__all__ = ["Durability", "ObjectMeta", "ObjectStore", "StoredObject", "check_key"]
+
+Durability = Literal["os", "disk"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMeta:
+    """What a listing or a head says of one object."""
+
+    key: str
+    size: int
+    """Bytes."""
+    etag: str
+    """Opaque; changes whenever the object is written, also with equal bytes."""
+    modified: datetime
+    """UTC, by the clock of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object with its bytes."""
+
+    meta: ObjectMeta
+    data: bytes
+
+
+class ObjectStore(abc.ABC):
+    """One root in one bucket.
+
+    Every method takes ``deadline`` (seconds, or a shared :class:`~pennon.retry.Deadline`; default
+    ``default_deadline``) and retries what is safe to repeat until then, with jittered back-off.
+
+    Safe to use from many threads. After a fork the child either works or gets ``Unsupported``
+    that says so.
+
+    Raises, besides what each method names: ``RootNotFound`` (no such bucket), ``Unauthenticated``,
+    ``PermissionDenied``, ``Unavailable``, ``Throttled``, ``DeadlineExceeded``.
+    """
+
+    uri: Uri
+    default_deadline: float = 30.0
+    """Seconds a call may take when it names no deadline."""
+
+    @abc.abstractmethod
+    def get(
+        self,
+        key: str,
+        *,
+        range: tuple[int, int] | None = None,  # noqa: A002 - HTTP's word
+        deadline: float | Deadline | None = None,
+    ) -> StoredObject:
+        """Read one object.
+
+        Args:
+            key: Which.
+            range: ``(start, end)`` in bytes, end exclusive, cut at the end of the object.
+            deadline: Seconds.
+
+        Raises:
+            ObjectNotFound: There is no such object.
+            Corrupt: The store delivered fewer bytes than it announced, again and again.
+        """
+
+    @abc.abstractmethod
+    def head(self, key: str, *, deadline: float | Deadline | None = None) -> ObjectMeta | None:
+        """Return what is known of an object, or None if there is none."""
+
+    @abc.abstractmethod
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        deadline: float | Deadline | None = None,
+    ) -> Iterator[ObjectMeta]:
+        """Iterate over all objects below a directory, in no promised order.
+
+        Args:
+            prefix: A directory (``"a/b"`` lists ``a/b/c``, never ``a/bc``); empty for the root.
+            start_after: Skip keys up to and including this one in the order of their UTF-8 bytes.
+            deadline: Seconds for the whole listing.
+        """
+
+    @abc.abstractmethod
+    def list_directories(
+        self, prefix: str = "", *, deadline: float | Deadline | None = None
+    ) -> tuple[str, ...]:
+        """Return the names of the directories directly below ``prefix``, sorted.
+
+        One request per thousand entries on a bucket. An empty directory of a local disk counts
+        like none, since a bucket has no empty directories.
+        """
+
+    @abc.abstractmethod
+    def delete(self, *keys: str, deadline: float | Deadline | None = None) -> None:
+        """Delete objects; those that do not exist are deleted already."""
+
+    @abc.abstractmethod
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        write_id: str | None = None,
+        durability: Durability = "os",
+        deadline: float | Deadline | None = None,
+    ) -> ObjectMeta:
+        """Write one object whole; a reader sees the old bytes or the new, never a part.
+
+        With ``if_absent`` or ``if_match`` exactly one of all racing writers succeeds. A response
+        lost on the wire is settled by reading back the write id the object carries, so a
+        retried put that had succeeded reports success, not a lost race.
+
+        Args:
+            key: Where.
+            data: What.
+            if_absent: Only if there is no such object.
+            if_match: Only if the object still has this etag.
+            write_id: Identity of this write across retries, also by another process that
+                repeats it. Random if None.
+            durability: ``"disk"`` returns after file and directory are synced (local disk);
+                a bucket's answer means it is durable either way.
+            deadline: Seconds.
+
+        Raises:
+            ObjectAlreadyExists: ``if_absent``, and another write was first.
+            PreconditionFailed: ``if_match``, and the object has another etag or is gone.
+            OutcomeUnknown: The deadline passed before the fate of the write was known.
+        """
+
+    def delete_directory(self, prefix: str, *, deadline: float | Deadline | None = None) -> int:
+        """Delete everything below a directory and return how many objects that were.
+
+        Not atomic. What is written there at the same time may stay.
+        """
+        end = Deadline.after(deadline, self.default_deadline)
+        keys = [meta.key for meta in self.list(prefix, deadline=end)]
+        if keys:
+            self.delete(*keys, deadline=end)
+        return len(keys)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_key(key: str, *, allow_empty: bool = False) -> str:
+    """Return the key if it stays inside its root.
+
+    Raises:
+        InvalidName: Empty, absolute, with ``.``, ``..`` or empty steps, or control characters.
+    """
+    if not key and allow_empty:
+        return key
+    if _CONTROL.search(key) or any(step in {"", ".", ".."} for step in key.split("/")):
+        raise InvalidName(
+            f"{key!r} is no object key: use steps joined by '/', none empty, '.' or '..', "
+            "without control characters."
+        )
+    return key
