@@ -3,12 +3,13 @@
 Catch by what you would do next, not by who failed::
 
     PennonError
-    ├─ NotFound          NamespaceNotFound TableNotFound VersionNotFound BranchNotFound TagNotFound
-    │                    IndexNotFound ColumnNotFound TransactionNotFound ObjectNotFound RootNotFound
+    ├─ NotFound          NamespaceNotFound TableNotFound VersionNotFound BranchNotFound
+    │                    TagNotFound IndexNotFound ColumnNotFound TransactionNotFound
+    │                    ObjectNotFound RootNotFound
     ├─ AlreadyExists     NamespaceAlreadyExists TableAlreadyExists BranchAlreadyExists
     │                    TagAlreadyExists IndexAlreadyExists ObjectAlreadyExists
     ├─ Conflict          CommitConflict PreconditionFailed NamespaceNotEmpty InvalidState
-    ├─ InvalidInput      InvalidName InvalidURI InvalidOption SchemaMismatch
+    ├─ InvalidInput      InvalidName InvalidURI InvalidOption InvalidFilter SchemaMismatch
     ├─ PermissionDenied  Unauthenticated
     ├─ Unsupported       MissingExtra UnsafeStore
     ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt
@@ -37,6 +38,7 @@ __all__ = [
     "DeadlineExceeded",
     "IndexAlreadyExists",
     "IndexNotFound",
+    "InvalidFilter",
     "InvalidInput",
     "InvalidName",
     "InvalidOption",
@@ -249,6 +251,10 @@ class InvalidURI(InvalidInput):
 
 class InvalidOption(InvalidInput):
     """An unknown option, or a value of the wrong type or range."""
+
+
+class InvalidFilter(InvalidInput):
+    """A filter that cannot be understood."""
 
 
 class SchemaMismatch(InvalidInput):

@@ -53,7 +53,7 @@ _SCHEMES: dict[str, Scheme] = {
 }
 _HAS_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 # The HTML entity "&reg" swallows the first letters of "&region" when a page is copied.
-_MANGLED = {"®": "&reg", "¬": "&not", "¶": "&para", "§": "&sect", "×": "&times"}
+_MANGLED = {"®": "&reg", "¬": "&not", "¶": "&para", "§": "&sect", "\u00d7": "&times"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ class Namespace(abc.ABC):
         """Claim a name and get a fresh location for its data; writes none.
 
         Of N racing callers exactly one succeeds. The location was never used before and is not
-        used again after the table is dropped (V1 directories, whose location is the name, excepted).
+        used again after the table is dropped, except in V1 directories, where it is the name.
 
         Raises:
             TableAlreadyExists: A table has the id, declared or written.
@@ -352,9 +352,7 @@ class Namespace(abc.ABC):
         self, namespace: IdLike = (), *, recursive: bool = False, page_size: int = 1000
     ) -> Iterator[Id]:
         """Iterate over tables page by page; pages after the first see later changes."""
-        yield from self._pages(
-            self.list_tables, namespace, recursive=recursive, limit=page_size
-        )
+        yield from self._pages(self.list_tables, namespace, recursive=recursive, limit=page_size)
 
     @staticmethod
     def _pages(fetch: Callable[..., Page], id: IdLike, **options: Any) -> Iterator[Id]:
@@ -367,8 +365,8 @@ class Namespace(abc.ABC):
                 return
 
     def to_lance(self) -> Any:
-        """Return a ``lance_namespace.LanceNamespace`` over this catalog, for pylance and lancedb."""
-        from pennon.namespaces.interop import LanceNamespaceAdapter  # noqa: PLC0415
+        """Return a ``lance_namespace.LanceNamespace`` over this, for pylance and lancedb."""
+        from pennon.namespaces.interop import LanceNamespaceAdapter
 
         return LanceNamespaceAdapter(self)
 
@@ -393,4 +391,3 @@ class Namespace(abc.ABC):
         return Unsupported(
             f"{operation} is not possible in {self!r}; {instead}", operation=operation
         )
-

@@ -54,9 +54,7 @@ class Session:
 
     def store(self, uri: Uri, options: StoreOptions) -> ObjectStore:
         """Return the shared client for a root."""
-        return self.shared(
-            ("store", str(uri), options.principal), lambda: open_store(uri, options)
-        )
+        return self.shared(("store", str(uri), options.principal), lambda: open_store(uri, options))
 
     def lance(self, options: StoreOptions) -> Any:
         """Return the shared ``lance.Session`` for these credentials."""

@@ -64,7 +64,7 @@ class ObjectStore(abc.ABC):
         self,
         key: str,
         *,
-        range: tuple[int, int] | None = None,  # noqa: A002 - HTTP's word
+        range: tuple[int, int] | None = None,
         deadline: float | Deadline | None = None,
     ) -> StoredObject:
         """Read one object.

@@ -1,0 +1,360 @@
+"""Typed expressions: ``col("price") > 10`` instead of a string of SQL.
+
+An expression is a small immutable tree. It renders to the SQL dialect of Lance (DataFusion) at one
+place, which does all quoting and works around what that dialect gets wrong, so that the same tree
+means the same thing everywhere: SQL's three-valued logic, where a comparison with NULL is unknown
+and a row is kept only if the whole condition is true. A string of SQL is accepted wherever an
+expression is, as it is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NoReturn, final
+
+from pennon.errors import InvalidFilter
+
+__all__ = ["Expr", "Scalar", "col", "filter_sql", "lit"]
+
+Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | dt.datetime
+"""What a literal can be."""
+
+_INT64 = 2**63
+_UNKNOWN = "CAST(NULL AS BOOLEAN)"
+
+
+class Expr:
+    """A condition or a value computed from columns.
+
+    Comparisons (``==  !=  <  <=  >  >=``), arithmetic (``+ - * / %``) and the logic operators
+    ``&  |  ~`` build larger expressions. Python's ``and``, ``or``, ``not`` and ``in`` cannot be
+    overloaded and raise ``InvalidFilter``.
+    """
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # == builds an expression, so none is a key
+
+    def to_sql(self) -> str:
+        """Render in the SQL dialect of Lance.
+
+        Raises:
+            InvalidFilter: A name or value cannot be written in that dialect.
+        """
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> Expr:  # type: ignore[override]
+        return _compare("=", self, other)
+
+    def __ne__(self, other: object) -> Expr:  # type: ignore[override]
+        return _compare("<>", self, other)
+
+    def __lt__(self, other: Expr | Scalar) -> Expr:
+        return _compare("<", self, other)
+
+    def __le__(self, other: Expr | Scalar) -> Expr:
+        return _compare("<=", self, other)
+
+    def __gt__(self, other: Expr | Scalar) -> Expr:
+        return _compare(">", self, other)
+
+    def __ge__(self, other: Expr | Scalar) -> Expr:
+        return _compare(">=", self, other)
+
+    def __and__(self, other: Expr | bool) -> Expr:
+        return Binary("AND", self, lit(other))
+
+    def __rand__(self, other: bool) -> Expr:
+        return Binary("AND", lit(other), self)
+
+    def __or__(self, other: Expr | bool) -> Expr:
+        return Binary("OR", self, lit(other))
+
+    def __ror__(self, other: bool) -> Expr:
+        return Binary("OR", lit(other), self)
+
+    def __invert__(self) -> Expr:
+        return Not(self)
+
+    def __add__(self, other: Expr | Scalar) -> Expr:
+        return Binary("+", self, lit(other))
+
+    def __radd__(self, other: Scalar) -> Expr:
+        return Binary("+", lit(other), self)
+
+    def __sub__(self, other: Expr | Scalar) -> Expr:
+        return Binary("-", self, lit(other))
+
+    def __rsub__(self, other: Scalar) -> Expr:
+        return Binary("-", lit(other), self)
+
+    def __mul__(self, other: Expr | Scalar) -> Expr:
+        return Binary("*", self, lit(other))
+
+    def __rmul__(self, other: Scalar) -> Expr:
+        return Binary("*", lit(other), self)
+
+    def __truediv__(self, other: Expr | Scalar) -> Expr:
+        return Binary("/", self, lit(other))
+
+    def __mod__(self, other: Expr | Scalar) -> Expr:
+        return Binary("%", self, lit(other))
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidFilter(
+            f"{self!r} has no truth value of its own: use & for and, | for or, ~ for not, "
+            "and .is_in(...) for in."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.to_sql()}>"
+
+    def is_null(self) -> Expr:
+        """True where the value is NULL; never unknown."""
+        return IsNull(self)
+
+    def is_not_null(self) -> Expr:
+        """True where the value is not NULL; never unknown."""
+        return Not(IsNull(self))
+
+    def is_in(self, values: Iterable[Scalar]) -> Expr:
+        """True where the value equals one of ``values``.
+
+        An empty list is false everywhere; a NULL in the list makes what matches nothing else
+        unknown, as in SQL.
+        """
+        return In(self, tuple(values))
+
+    def between(self, low: Expr | Scalar, high: Expr | Scalar) -> Expr:
+        """True from ``low`` to ``high``, both included."""
+        return (self >= low) & (self <= high)
+
+    def contains(self, text: str) -> Expr:
+        """True where the string holds ``text``; no character is special."""
+        return Call("contains", (self, lit(text)))
+
+    def starts_with(self, text: str) -> Expr:
+        """True where the string begins with ``text``; no character is special."""
+        return Call("starts_with", (self, lit(text)))
+
+    def ends_with(self, text: str) -> Expr:
+        """True where the string ends with ``text``; no character is special."""
+        return Call("ends_with", (self, lit(text)))
+
+    def has(self, value: Scalar) -> Expr:
+        """True where the list holds ``value``."""
+        return Call("array_has", (self, lit(value)))
+
+    def lower(self) -> Expr:
+        """The string in lower case."""
+        return Call("lower", (self,))
+
+    def cast(
+        self, to: Literal["boolean", "int", "bigint", "float", "double", "string", "date"]
+    ) -> Expr:
+        """The value as another type."""
+        return Cast(self, to)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Column(Expr):
+    """A column, or a field of a struct column."""
+
+    path: tuple[str, ...]
+
+    def to_sql(self) -> str:
+        return ".".join(f"`{_name(step)}`" for step in self.path)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Lit(Expr):
+    """A value."""
+
+    value: Scalar
+
+    def to_sql(self) -> str:
+        return _literal(self.value)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Binary(Expr):
+    """Two expressions joined by an operator."""
+
+    operator: str
+    left: Expr
+    right: Expr
+
+    def to_sql(self) -> str:
+        return f"({self.left.to_sql()} {self.operator} {self.right.to_sql()})"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Not(Expr):
+    """Logical negation."""
+
+    inner: Expr
+
+    def to_sql(self) -> str:
+        return f"(NOT {self.inner.to_sql()})"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IsNull(Expr):
+    """A test for NULL."""
+
+    inner: Expr
+
+    def to_sql(self) -> str:
+        return f"({self.inner.to_sql()} IS NULL)"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class In(Expr):
+    """Membership in a list of literals."""
+
+    inner: Expr
+    values: tuple[Scalar, ...]
+
+    def to_sql(self) -> str:
+        known = [v for v in self.values if v is not None]
+        inside = "false"
+        if known:
+            inside = f"({self.inner.to_sql()} IN ({', '.join(_literal(v) for v in known)}))"
+        # Lance answers NOT (x IN (NULL) AND y) wrongly, so the NULL is written as what it means.
+        return f"({inside} OR {_UNKNOWN})" if len(known) < len(self.values) else inside
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Call(Expr):
+    """A function of DataFusion."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+    def to_sql(self) -> str:
+        return f"{self.function}({', '.join(a.to_sql() for a in self.arguments)})"
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Cast(Expr):
+    """A change of type."""
+
+    inner: Expr
+    to: str
+
+    def to_sql(self) -> str:
+        return f"CAST({self.inner.to_sql()} AS {self.to.upper()})"
+
+
+def col(name: str, *fields: str) -> Expr:
+    """A column by its name; ``fields`` descend into a struct column.
+
+    A dot in ``name`` is part of the name, not a path.
+    """
+    return Column((name, *fields))
+
+
+def lit(value: Expr | Scalar) -> Expr:
+    """A literal; an expression stays what it is.
+
+    Raises:
+        InvalidFilter: A value of a type that no literal has.
+    """
+    if isinstance(value, Expr):
+        return value
+    if value is not None and not isinstance(
+        value, bool | int | float | str | bytes | decimal.Decimal | dt.date
+    ):
+        raise InvalidFilter(
+            f"A {type(value).__name__} is no literal; use None, bool, int, float, str, bytes, "
+            "Decimal, date or datetime."
+        )
+    return Lit(value)
+
+
+def filter_sql(filter: Expr | str | None) -> str | None:
+    """Return a filter as SQL; None stays None.
+
+    Raises:
+        InvalidFilter: Neither an expression nor a string, or an empty string.
+    """
+    if filter is None:
+        return None
+    if isinstance(filter, Expr):
+        return filter.to_sql()
+    if not isinstance(filter, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidFilter(
+            f"A filter is an expression such as col('x') > 1 or a string of SQL, "
+            f"not a {type(filter).__name__}."
+        )
+    if not filter.strip():
+        raise InvalidFilter("An empty string is no filter; pass None for all rows.")
+    return filter
+
+
+def _compare(operator: str, left: Expr, right: object) -> Expr:
+    return Binary(operator, left, lit(right))  # type: ignore[arg-type]
+
+
+def _name(name: str) -> str:
+    if not name or "`" in name or "\x00" in name:
+        raise InvalidFilter(
+            f"The column {name!r} cannot be named in a filter: Lance has no way to write an empty "
+            "name or one with a back-tick; rename the column."
+        )
+    return name
+
+
+def _literal(value: Scalar) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else f"CAST('{value}' AS DOUBLE)"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    if isinstance(value, decimal.Decimal):
+        return _decimal(value)
+    if isinstance(value, dt.datetime):
+        return f"timestamp '{value.isoformat(sep='T' if value.tzinfo else ' ')}'"
+    return f"date '{value.isoformat()}'"
+
+
+def _integer(value: int) -> str:
+    if not -_INT64 <= value < 2 * _INT64:
+        raise InvalidFilter(f"{value} is no 64-bit integer; no column of that type can hold it.")
+    # The lowest 64-bit integer has no literal: its digits alone are one too many.
+    return str(value) if value > -_INT64 else f"CAST('{value}' AS BIGINT)"
+
+
+def _string(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidFilter(f"{value!r} is no Unicode text.") from error
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _decimal(value: decimal.Decimal) -> str:
+    if not value.is_finite():
+        raise InvalidFilter(f"{value} is no number that a decimal column can hold.")
+    _, digits, exponent = value.as_tuple()
+    scale = max(0, -int(exponent))
+    precision = max(len(digits) + max(0, int(exponent)), scale, 1)
+    return f"CAST('{value:f}' AS DECIMAL({precision},{scale}))"
