@@ -117,7 +117,7 @@ LITERALS = {
     "decimal": (pa.decimal128(9, 3), decimal.Decimal("-12.340")),
     "small decimal": (pa.decimal128(9, 3), decimal.Decimal("0.001")),
     "date": (pa.date32(), dt.date(2024, 2, 29)),
-    "timestamp": (pa.timestamp("us"), dt.datetime(2024, 2, 29, 1, 2, 3, 456)),
+    "timestamp": (pa.timestamp("us"), dt.datetime(2024, 2, 29, 1, 2, 3, 456)),  # noqa: DTZ001
     "zoned": (pa.timestamp("us", "UTC"), dt.datetime(2024, 2, 29, 1, 2, 3, 456, dt.UTC)),
     "boolean": (pa.bool_(), True),
 }
