@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import abc
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pennon.errors import InvalidName
+from pennon.errors import InvalidName, InvalidOption
 from pennon.retry import Deadline
 from pennon.uri import Uri
 
-__all__ = ["Durability", "ObjectMeta", "ObjectStore", "StoredObject", "check_key"]
+__all__ = [
+    "HIDDEN",
+    "Durability",
+    "ObjectMeta",
+    "ObjectStore",
+    "StoredObject",
+    "check_condition",
+    "check_key",
+    "check_range",
+]
 
 Durability = Literal["os", "disk"]
 
@@ -29,9 +39,15 @@ class ObjectMeta:
     size: int
     """Bytes."""
     etag: str
-    """Opaque; changes whenever the object is written, also with equal bytes."""
+    """Opaque, to be compared and passed to ``if_match``. It changes whenever the bytes change.
+
+    Local disk, memory, GCS and Azure also change it when equal bytes are written again. S3 may not:
+    there it is usually a digest of the bytes, so A-B-A is invisible and a swap of A for A can
+    succeed twice. Where that matters, put something unique into every body. An etag from a listing
+    is to be compared with listings; pass to ``if_match`` one from ``get``, ``head`` or ``put``.
+    """
     modified: datetime
-    """UTC, by the clock of the store."""
+    """UTC, by the clock of the store; from ``put`` on a bucket, by the clock of the writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +143,10 @@ class ObjectStore(abc.ABC):
     ) -> ObjectMeta:
         """Write one object whole; a reader sees the old bytes or the new, never a part.
 
-        With ``if_absent`` or ``if_match`` exactly one of all racing writers succeeds. A response
-        lost on the wire is settled by reading back the write id the object carries, so a
-        retried put that had succeeded reports success, not a lost race.
+        With ``if_absent`` or ``if_match`` exactly one of all racing writers succeeds (for
+        ``if_match`` see :attr:`ObjectMeta.etag`). A response lost on the wire is settled by reading
+        back the write id the object carries, so a retried put that had succeeded reports success,
+        not a lost race, as long as nobody has overwritten the object since.
 
         Args:
             key: Where.
@@ -145,7 +162,9 @@ class ObjectStore(abc.ABC):
         Raises:
             ObjectAlreadyExists: ``if_absent``, and another write was first.
             PreconditionFailed: ``if_match``, and the object has another etag or is gone.
-            OutcomeUnknown: The deadline passed before the fate of the write was known.
+            OutcomeUnknown: A response was lost, and the deadline passed or a rival overwrote the
+                object before the fate of the write was known.
+            InvalidOption: Both ``if_absent`` and ``if_match``.
         """
 
     def delete_directory(self, prefix: str, *, deadline: float | Deadline | None = None) -> int:
@@ -160,20 +179,47 @@ class ObjectStore(abc.ABC):
         return len(keys)
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+HIDDEN = ".pennon-"
+"""Steps that begin so are temporary files of a store: no key has one, no listing shows one."""
 
 
 def check_key(key: str, *, allow_empty: bool = False) -> str:
     """Return the key if it stays inside its root.
 
     Raises:
-        InvalidName: Empty, absolute, with ``.``, ``..`` or empty steps, or control characters.
+        InvalidName: Empty, absolute, with ``.``, ``..`` or empty steps, steps that begin with
+            ``.pennon-``, control characters or lone surrogates.
     """
     if not key and allow_empty:
         return key
-    if _CONTROL.search(key) or any(step in {"", ".", ".."} for step in key.split("/")):
+    steps = key.split("/")
+    if _CONTROL.search(key) or any(s in {"", ".", ".."} or s.startswith(HIDDEN) for s in steps):
         raise InvalidName(
-            f"{key!r} is no object key: use steps joined by '/', none empty, '.' or '..', "
-            "without control characters."
+            f"{key!r} is no object key: use steps joined by '/', none empty, '.', '..' or "
+            f"beginning with {HIDDEN!r}, without control characters."
         )
     return key
+
+
+def check_condition(*, if_absent: bool, if_match: str | None, write_id: str | None) -> str:
+    """Return the write id of a put, drawn at random if the caller gave none.
+
+    Raises:
+        InvalidOption: Two conditions at once, or an empty write id.
+    """
+    if if_absent and if_match is not None:
+        raise InvalidOption("if_absent and if_match exclude each other; pass one of them.")
+    if write_id == "":
+        raise InvalidOption("write_id='' identifies nothing; pass a unique string or None.")
+    return write_id or uuid.uuid4().hex
+
+
+def check_range(span: tuple[int, int] | None) -> None:
+    """Raise unless ``span`` is None or ``(start, end)`` with ``0 <= start <= end``.
+
+    Raises:
+        InvalidOption: It is not.
+    """
+    if span is not None and not 0 <= span[0] <= span[1]:
+        raise InvalidOption(f"range={span!r} must be (start, end) with 0 <= start <= end.")
