@@ -122,6 +122,28 @@ class Namespace(abc.ABC):
     capabilities: frozenset[Capability] = frozenset()
     """What goes beyond naming root tables; an operation that is missing raises ``Unsupported``."""
 
+    @classmethod
+    @abc.abstractmethod
+    def from_properties(
+        cls,
+        kind: str,
+        properties: Mapping[str, Any],
+        *,
+        session: Session,
+        context: ContextProvider | None,
+    ) -> Self:
+        """Connect; what ``pennon.connect(kind, properties)`` calls.
+
+        Args:
+            kind: The kind that was asked for.
+            properties: What the user gave; unknown keys are refused.
+            session: Clients and caches to share.
+            context: Extra headers for every request, or None.
+
+        Raises:
+            InvalidOption: A property that is unknown, missing or cannot be used.
+        """
+
     @property
     @abc.abstractmethod
     def root(self) -> str:

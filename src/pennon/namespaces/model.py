@@ -8,6 +8,7 @@ Ids and properties must have passed :mod:`pennon.namespaces.names` and :func:`ch
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +33,10 @@ __all__ = [
     "Change",
     "Entry",
     "check_choice",
+    "check_limit",
+    "check_location",
     "check_properties",
+    "check_unset",
     "create_namespace",
     "declare_table",
     "deregister_table",
@@ -183,6 +187,17 @@ def check_properties(properties: Mapping[str, str] | None) -> Mapping[str, str]:
     return MappingProxyType(dict(properties))
 
 
+def check_unset(unset: Sequence[str]) -> frozenset[str]:
+    """Return the keys to remove.
+
+    Raises:
+        InvalidInput: A bare string instead of a list of them, or something else than strings.
+    """
+    if isinstance(unset, str) or not all(isinstance(k, str) for k in unset):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(f"unset={unset!r} must be a list of property keys.")
+    return frozenset(unset)
+
+
 def check_choice(name: str, value: object, known: Sequence[str]) -> None:
     """Refuse a value of ``mode`` or ``behavior`` that is none of the known ones.
 
@@ -191,6 +206,41 @@ def check_choice(name: str, value: object, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise InvalidOption(f"{name}={value!r} is not one of {', '.join(map(repr, known))}.")
+
+
+def check_limit(limit: int | None, page_token: str | None = None) -> None:
+    """Refuse arguments no page can be cut by.
+
+    Raises:
+        InvalidOption: ``limit`` is no whole number above 0, or the token is no string.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"limit={limit!r} must be at least 1, or None for everything.")
+    if page_token is not None and not isinstance(page_token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"page_token is a {type(page_token).__name__}; pass next_page_token of the page before."
+        )
+
+
+def check_location(location: str) -> str:
+    """Return a location relative to the root if a table may be registered there.
+
+    Raises:
+        InvalidInput: It is absolute, leaves the root, is not in its simplest spelling, or is
+            reserved for Lance and pennon.
+    """
+    if not isinstance(location, str) or not location:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(f"{location!r} is no location; pass a path relative to the root.")
+    if location.startswith("/") or "\\" in location or ":" in location.split("/", maxsplit=1)[0]:
+        raise InvalidInput(f"{location!r} is not relative to the root; leave out the root itself.")
+    steps = location.split("/")
+    if any(step in {"", ".", ".."} for step in steps):
+        raise InvalidInput(f"{location!r} holds an empty, '.' or '..' step; write it without.")
+    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in location):
+        raise InvalidInput(f"{location!r} holds a control character or half a character.")
+    if steps[0].startswith("_"):
+        raise InvalidInput(f"{location!r} is reserved for Lance and pennon; choose another.")
+    return location
 
 
 # -- errors ----------------------------------------------------------------------------------------
