@@ -9,13 +9,17 @@ from pennon.objects.abc import Durability, ObjectMeta, ObjectStore, StoredObject
 
 if TYPE_CHECKING:
     from pennon.config import StoreOptions
+    from pennon.objects.certification import Certificate
+    from pennon.retry import Deadline
     from pennon.uri import Uri
 
 __all__ = [
+    "Certificate",
     "Durability",
     "ObjectMeta",
     "ObjectStore",
     "StoredObject",
+    "certify",
     "open_store",
 ]
 
@@ -44,3 +48,24 @@ def open_store(uri: Uri, options: StoreOptions) -> ObjectStore:
 
         return BucketStore(uri, options)
     raise InvalidURI(f"{uri} is a server, not a place for objects; pass a directory or a bucket.")
+
+
+def certify(
+    store: ObjectStore, *, allow_unsafe: bool = False, deadline: float | Deadline | None = None
+) -> Certificate:
+    """Prove a root safe for concurrent writers; see :func:`pennon.objects.certification.certify`.
+
+    Raises:
+        UnsafeStore: A check failed and ``allow_unsafe`` is not set.
+    """
+    from pennon.objects import certification
+
+    return certification.certify(store, allow_unsafe=allow_unsafe, deadline=deadline)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Certificate":
+        from pennon.objects.certification import Certificate
+
+        return Certificate
+    raise AttributeError(f"module 'pennon.objects' has no attribute {name!r}")

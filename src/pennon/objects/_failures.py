@@ -16,6 +16,7 @@ from pennon.errors import (
     Throttled,
     Unauthenticated,
     Unavailable,
+    Unsupported,
     redact,
 )
 
@@ -92,10 +93,22 @@ class Failure:
         )
 
     @property
+    def surely_lost(self) -> bool:
+        """Whether a condition of a put surely did not hold when the store looked."""
+        return self.status in {404, 412} or self.code == "BlobAlreadyExists"
+
+    @property
+    def unimplemented(self) -> bool:
+        """Whether the store does not know this kind of request."""
+        return self.status in {405, 501} or self.name == "NotSupportedError"
+
+    @property
     def repeatable(self) -> bool:
         """Whether the same request may succeed a moment later."""
         if self.no_credentials:
             return True
+        if self.unimplemented:
+            return False
         if self.status:
             return self.status in {408, 429} or self.status >= 500  # noqa: PLR2004
         return bool(self.kind) or self.name in {"GenericError", "JoinError"}
@@ -110,7 +123,7 @@ class Failure:
         """Whether a write that ended so may have been applied all the same."""
         if self.no_credentials or self.kind == "Connect":
             return False
-        return self.status == 0 or self.status == 408 or self.status >= 500  # noqa: PLR2004
+        return self.status in {0, 408} or self.status >= 500  # noqa: PLR2004
 
     def translate(self, place: str, key: str, secrets: Iterable[str] = ()) -> PennonError:
         """Return the error to raise.
@@ -155,6 +168,10 @@ class Failure:
         if self.kind == "Connect":
             return Unavailable(
                 f"The store of {place} cannot be reached; check the endpoint and the network."
+            )
+        if self.unimplemented:
+            return Unsupported(
+                f"The store does not implement the request for {what} ({said}); use another store."
             )
         if self.repeatable:
             return Unavailable(

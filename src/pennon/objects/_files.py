@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 from pennon.errors import (
@@ -34,11 +35,12 @@ _LOCK = HIDDEN + "lock"
 _OLD = 3600.0
 _ATTRIBUTE = "user.pennon.write"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_NO_ATTRIBUTES = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODATA, errno.E2BIG}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 
 
 @contextmanager
-def translated(root: str, key: str) -> Iterator[None]:
+def translated(root: str, key: str) -> Generator[None]:
     """Turn every ``OSError`` of the body into one of pennon's errors."""
     try:
         yield
@@ -83,9 +85,10 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._root_synced = False
 
     @contextmanager
-    def directory(self, steps: list[str], *, make: bool, sync: bool) -> Iterator[int]:
+    def directory(self, steps: list[str], *, make: bool, sync: bool) -> Generator[int]:
         """Open a directory below the root.
 
         Raises:
@@ -104,7 +107,7 @@ class Tree:
     @contextmanager
     def parent(
         self, key: str, *, make: bool = False, sync: bool = False
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Generator[tuple[int, str]]:
         """Open the directory of an object; yield it with the name of the object in it."""
         *steps, name = key.split("/")
         with self.directory(steps, make=make, sync=sync) as fd:
@@ -112,14 +115,18 @@ class Tree:
 
     def _open_root(self, *, make: bool, sync: bool) -> int:
         try:
-            return os.open(self.root, _DIRECTORY)
+            fd = os.open(self.root, _DIRECTORY)
         except FileNotFoundError:
             if not make:
                 raise
+            os.makedirs(self.root, exist_ok=True)  # noqa: PTH103
+            fd = os.open(self.root, _DIRECTORY)
         except NotADirectoryError:
-            raise InvalidURI(f"{self.root} is a file; a root is a directory.") from None
-        _make_root(self.root, sync=sync)
-        return os.open(self.root, _DIRECTORY)
+            raise InvalidURI(f"{self.root} is no directory; a root is one.") from None
+        if sync and not self._root_synced:
+            _sync_above(self.root)
+            self._root_synced = True
+        return fd
 
     def stat(self, key: str) -> os.stat_result | None:
         """Return the status of a file, or None if there is none."""
@@ -145,16 +152,17 @@ class Tree:
         with _absent_is_none(), self.directory(_steps(prefix), make=False, sync=False) as fd:
             yield from _walk(fd, f"{prefix}/" if prefix else "")
 
-    def directories(self, prefix: str) -> list[str]:
-        """Return the names of all directories directly in a directory, empty ones too."""
-        with _absent_is_none(), self.directory(_steps(prefix), make=False, sync=False) as fd:
-            with os.scandir(fd) as entries:
-                return [
-                    e.name
-                    for e in entries
-                    if e.is_dir(follow_symlinks=False) and not e.name.startswith(HIDDEN)
-                ]
-        return []
+    def directories(self, prefix: str) -> Iterator[str]:
+        """Iterate over the names of the directories in a directory that hold a file somewhere."""
+        with (
+            _absent_is_none(),
+            self.directory(_steps(prefix), make=False, sync=False) as fd,
+            os.scandir(fd) as entries,
+        ):
+            for entry in entries:
+                inside = entry.is_dir(follow_symlinks=False) and not _hidden(entry)
+                if inside and _holds_file(fd, entry.name):
+                    yield entry.name
 
     def remove(self, key: str, end: Deadline) -> None:
         """Delete a file if it is there, and directories that become empty."""
@@ -178,7 +186,7 @@ def _steps(prefix: str) -> list[str]:
 
 
 @contextmanager
-def _absent_is_none() -> Iterator[None]:
+def _absent_is_none() -> Generator[None]:
     """Leave the body when something on the way does not exist."""
     try:
         yield
@@ -195,15 +203,16 @@ def _regular(found: os.stat_result) -> os.stat_result | None:
 
 def _open_step(fd: int, step: str, *, make: bool, sync: bool) -> int:
     try:
-        return _open_inside(fd, step)
+        below = _open_inside(fd, step)
     except FileNotFoundError:
         if not make:
             raise
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(step, dir_fd=fd)
-    if sync:
-        os.fsync(fd)
-    return _open_inside(fd, step)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(step, dir_fd=fd)
+        below = _open_inside(fd, step)
+    if sync:  # also when it existed: who made it may not have synced its entry
+        _sync(fd)
+    return below
 
 
 def _open_inside(fd: int, step: str) -> int:
@@ -215,18 +224,16 @@ def _open_inside(fd: int, step: str) -> int:
         raise
 
 
-def _make_root(path: str, *, sync: bool) -> None:
-    above = os.path.dirname(path)  # noqa: PTH120 - bytes of the path as given
-    if not os.path.isdir(above):  # noqa: PTH112
-        _make_root(above, sync=sync)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102
-    if sync:
-        fd = os.open(above, _DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def _sync_above(path: str) -> None:
+    """Sync the entries that lead to a directory, as far up as this user may."""
+    while path != os.path.dirname(path):  # noqa: PTH120
+        path = os.path.dirname(path)  # noqa: PTH120
+        with contextlib.suppress(PermissionError):
+            fd = os.open(path, _DIRECTORY)
+            try:
+                _sync(fd)
+            finally:
+                os.close(fd)
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -240,12 +247,33 @@ def _read(fd: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def _hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(HIDDEN)
+
+
+def _holds_file(above: int, name: str) -> bool:
+    with _absent_is_none():
+        fd = os.open(name, _INSIDE, dir_fd=above)
+        try:
+            below: list[str] = []
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False) and not _hidden(entry):
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(entry.name)
+            return any(_holds_file(fd, inner) for inner in below)
+        finally:
+            os.close(fd)
+    return False
+
+
 def _walk(fd: int, base: str) -> Iterator[tuple[str, os.stat_result]]:
     below: list[str] = []
     files: list[tuple[str, os.stat_result]] = []
     with os.scandir(fd) as entries:
         for entry in entries:
-            if entry.name.startswith(HIDDEN):
+            if _hidden(entry):
                 _sweep(fd, entry.name)
             elif entry.is_dir(follow_symlinks=False):
                 below.append(entry.name)
@@ -272,7 +300,7 @@ def _sweep(fd: int, name: str) -> None:
 
 
 @contextmanager
-def locked(directory: int, end: Deadline) -> Iterator[None]:
+def locked(directory: int, end: Deadline) -> Generator[None]:
     """Hold the lock of a directory against all threads and processes.
 
     The lock is on the directory itself; where the file system cannot do that (NFS), on a hidden
@@ -283,18 +311,35 @@ def locked(directory: int, end: Deadline) -> Iterator[None]:
         Unsupported: The file system has no locks.
     """
     fd = os.open(".", _DIRECTORY, dir_fd=directory)
+    _held.add(fd)
     try:
         try:
             _flock(fd, end)
         except OSError as error:
             if error.errno not in {errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}:
                 raise
-            os.close(fd)
-            fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=directory)
+            other = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=directory)
+            os.dup2(other, fd, inheritable=False)
+            os.close(other)
             _flock(fd, end)
         yield
     finally:
+        _held.discard(fd)
+        with contextlib.suppress(OSError):
+            # A child forked meanwhile has the descriptor too: closing alone would not unlock.
+            fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
+
+
+_held: set[int] = set()
+
+
+def _drop_locks() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_drop_locks)
 
 
 def _flock(fd: int, end: Deadline) -> None:
@@ -333,7 +378,7 @@ class Draft:
     def create(self, directory: int, name: str, end: Deadline) -> os.stat_result | None:
         """Give the bytes a name nobody has; None if somebody has it."""
         with self._temporary(directory) as temporary:
-            found = self._fill(directory, temporary, 0)
+            found = self._fill(directory, temporary)
             try:
                 os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
             except FileExistsError:
@@ -367,7 +412,7 @@ class Draft:
     ) -> os.stat_result | None:
         """Give the bytes a name if what has it ``fits``; None if it does not."""
         with self._temporary(directory) as temporary:
-            found = self._fill(directory, temporary, 0)
+            found = self._fill(directory, temporary)
             with locked(directory, end):
                 old = _status(directory, name)
                 if not fits(old):
@@ -388,10 +433,10 @@ class Draft:
         found = _status(directory, name)
         if found is None or not self.tag:
             return None
-        return found if _tag_of(directory, name) == self.tag else None
+        return found if _signed(directory, name, found, self.tag) else None
 
     @contextmanager
-    def _temporary(self, directory: int) -> Iterator[str]:
+    def _temporary(self, directory: int) -> Generator[str]:
         name = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
         try:
             yield name
@@ -399,7 +444,7 @@ class Draft:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
 
-    def _fill(self, directory: int, temporary: str, after: int) -> os.stat_result:
+    def _fill(self, directory: int, temporary: str) -> os.stat_result:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o666, dir_fd=directory)
         try:
@@ -407,19 +452,19 @@ class Draft:
             while rest:
                 rest = rest[os.write(fd, rest) :]
             if self.tag:
-                os.setxattr(fd, _ATTRIBUTE, self.tag)
+                _sign(directory, temporary, fd, self.tag)
             # The kernel's own stamps are some milliseconds coarse; etags need the full clock.
-            now = max(time.time_ns(), after)
+            now = time.time_ns()
             os.utime(fd, ns=(now, now))
             if self.sync:
-                os.fsync(fd)
+                _sync(fd)
             return os.fstat(fd)
         finally:
             os.close(fd)
 
     def _settle(self, directory: int) -> None:
         if self.sync:
-            os.fsync(directory)
+            _sync(directory)
 
 
 def _stamp(directory: int, name: str, at: int) -> os.stat_result:
@@ -434,14 +479,60 @@ def _status(directory: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _tag_of(directory: int, name: str) -> bytes:
+def _sign(directory: int, temporary: str, fd: int, tag: bytes) -> None:
+    """Keep a write id with a file: as an attribute, or where there are none as a second name."""
+    try:
+        return _set_attribute(fd, tag)
+    except OSError as error:
+        if error.errno not in _NO_ATTRIBUTES:
+            raise
+    try:
+        second = _second_name(os.fstat(fd), tag)
+        os.link(temporary, second, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise Unsupported(
+            "The file system keeps neither attributes nor hard links and so no write id; "
+            "use a local disk or a bucket."
+        ) from error
+
+
+def _signed(directory: int, name: str, found: os.stat_result, tag: bytes) -> bool:
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        return os.getxattr(fd, _ATTRIBUTE)
-    except OSError:
-        return b""
+        return _get_attribute(fd) == tag
+    except OSError as error:
+        if error.errno not in _NO_ATTRIBUTES:
+            raise
     finally:
         os.close(fd)
+    second = _status(directory, _second_name(found, tag))
+    return second is not None and second.st_ino == found.st_ino
+
+
+def _second_name(found: os.stat_result, tag: bytes) -> str:
+    return f"{_IDENTITY}{hashlib.sha256(tag).hexdigest()[:32]}-{found.st_ino:x}"
+
+
+def _set_attribute(fd: int, tag: bytes) -> None:
+    if not hasattr(os, "setxattr"):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    os.setxattr(fd, _ATTRIBUTE, tag)
+
+
+def _get_attribute(fd: int) -> bytes:
+    if not hasattr(os, "getxattr"):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    return os.getxattr(fd, _ATTRIBUTE)
+
+
+def _sync(fd: int) -> None:
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(fd)
+    else:  # macOS: fsync alone leaves the bytes in the cache of the drive
+        fcntl.fcntl(fd, full)
 
 
 def _remove_empty(directory: int, name: str) -> bool:

@@ -72,8 +72,15 @@ class ObjectStore(abc.ABC):
     """
 
     uri: Uri
+    principal: str = ""
+    """Distinguishes stores of one URI that reach other data: endpoint and credentials, hashed."""
     default_deadline: float = 30.0
     """Seconds a call may take when it names no deadline."""
+
+    @property
+    def place(self) -> str:
+        """The root as the store knows it, never with a credential."""
+        return str(self.uri)
 
     @abc.abstractmethod
     def get(

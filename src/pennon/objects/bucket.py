@@ -51,6 +51,7 @@ T = TypeVar("T")
 
 _ID = "pennonwrite"
 """User metadata that carries the write id. Azure allows only letters, proxies drop underscores."""
+_ENDPOINTS = ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url", "azure_endpoint")
 _CREATED = "c-"
 _REPLACED = "r-"
 _SHORTEST = 0.05
@@ -83,6 +84,7 @@ class BucketStore(ObjectStore):
     def __init__(self, uri: Uri, options: StoreOptions) -> None:
         self.uri = uri
         self._options = options
+        self.principal = options.principal
         self._root = f"{uri.path}/" if uri.path else ""
         self._clients: dict[float, Any] = {}
         self._lock = threading.Lock()
@@ -173,6 +175,13 @@ class BucketStore(ObjectStore):
         job.repeats = write_id is not None
         return job.run()
 
+    @property
+    def place(self) -> str:
+        """The root and the endpoint it is at."""
+        config = {key.lower(): value for key, value in self._options.for_obstore()[0].items()}
+        at = [str(config[key]) for key in _ENDPOINTS if config.get(key)]
+        return redact(f"{self.uri} at {at[0]}") if at else str(self.uri)
+
     # -- clients -------------------------------------------------------------------------------
 
     def _refuse_fork(self) -> None:
@@ -216,6 +225,10 @@ class BucketStore(ObjectStore):
             raise InvalidOption(
                 f"The options for {self.uri} make no client: {said}; correct them."
             ) from None
+
+    def path_of(self, key: str) -> str:
+        """Return the full name of an object in the bucket."""
+        return self._root + key
 
     def _path(self, prefix: str) -> str | None:
         return (self._root + prefix).rstrip("/") or None
@@ -456,7 +469,7 @@ class _Put:
             mode = self.store.condition(self.if_match)
         answer = obstore.put(
             client,
-            self.store._root + self.key,  # noqa: SLF001 - one unit with the store
+            self.store.path_of(self.key),
             self.data,
             attributes={_ID: self.tag},
             mode=mode,
@@ -469,6 +482,8 @@ class _Put:
         self.store.saw(failure)
         conditional = self.if_absent or self.if_match is not None
         if conditional and failure.lost_race and not failure.no_bucket:
+            if failure.surely_lost and not self.uncertain and not self.repeats:
+                raise self.lost() from None
             return self.settle()
         self.last = self.store.fail(failure, self.key)
         if not failure.repeatable:

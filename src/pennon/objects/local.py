@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -100,9 +101,7 @@ class LocalStore(ObjectStore):
         with _files.translated(self.uri.path, prefix):
             for name in self._files.directories(prefix):
                 end.check(f"listing {self.uri}")
-                below = f"{prefix}/{name}" if prefix else name
-                if any(True for _ in self._files.walk(below)):
-                    found.append(name)
+                found.append(name)
         return tuple(sorted(found))
 
     def delete(self, *keys: str, deadline: float | Deadline | None = None) -> None:
@@ -132,14 +131,11 @@ class LocalStore(ObjectStore):
         draft = _files.Draft(bytes(data), write_id, sync=durability == "disk")
         with _files.translated(self.uri.path, key):
             # The directory may be pruned between finding and using it: then make it again.
-            for _ in Backoff(attempts=1000, cap=0.05).tries(end):
+            for _ in Backoff(attempts=100, cap=0.02).tries(end):
                 end.check(f"writing {key!r} in {self.uri}")
-                try:
+                with contextlib.suppress(FileNotFoundError):
                     return self._put(key, draft, if_absent, if_match, end)
-                except FileNotFoundError:
-                    continue
-        end.check(f"writing {key!r} in {self.uri}")
-        raise PreconditionFailed(f"The directory of {key!r} in {self.uri} is deleted constantly.")
+            return self._put(key, draft, if_absent, if_match, end)
 
     def _put(
         self,
