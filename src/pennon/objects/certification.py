@@ -30,7 +30,7 @@ __all__ = ["CERTIFICATE_KEY", "Certificate", "certify"]
 CERTIFICATE_KEY = "_pennon/certification.json"
 _PROBES = "_pennon/probes"
 _ROUNDS = 3
-_RIVALS = 4
+_RIVALS = 3
 
 _known: dict[tuple[str, str], Certificate] = {}
 
@@ -64,7 +64,7 @@ def certify(
 ) -> Certificate:
     """Prove that of all racing writers of a root exactly one succeeds, or refuse the store.
 
-    Four threads put one probe name if absent, three times over; then a put-if-absent on a taken
+    Three threads put one probe name if absent, three times over; then a put-if-absent on a taken
     name, a put-if-match with a stale etag, a repeated write id, and reading and listing what was
     written are tried. The probes are deleted and the verdict is kept in the root under
     ``_pennon/certification.json``, so that the next process needs one request and this one none.
