@@ -40,9 +40,10 @@ _BEHAVIOUR: Final = {
     "access", "assume_container_exists", "asynchronous", "auto_mkdir", "batch_size", "block_size",
     "blocksize", "cache_regions", "cache_timeout", "check_connection", "consistency",
     "default_block_size", "default_cache_type", "default_fill_cache", "default_location",
-    "fixed_upload_size", "listings_expiry_time", "location_mode", "loop", "max_concurrency",
-    "max_paths", "retry_reads", "secure_serialize", "session_kwargs", "skip_instance_cache",
-    "socket_timeout", "use_listings_cache", "version_aware",
+    "finalize_on_close", "fixed_upload_size", "listings_expiry_time", "local_expiry_check",
+    "location_mode", "loop", "max_concurrency", "max_mrd_pool_cache_queue_size", "max_paths",
+    "mrd_pool_cache_size", "request_session", "retry_reads", "secure_serialize", "session_kwargs",
+    "skip_instance_cache", "socket_timeout", "use_listings_cache", "version_aware",
 }  # fmt: skip
 
 
@@ -84,27 +85,34 @@ def from_fsspec(fs: object) -> tuple[Uri, dict[str, object]]:
 
 def _unwrap(fs: Any) -> tuple[Any, str | None]:
     path: str | None = None
-    while type(fs).__name__ == "DirFileSystem":
-        outer = str(fs.path).rstrip("/")
-        path = outer if path is None else f"{outer}/{path.lstrip('/')}"
+    while _is_a(fs, "DirFileSystem"):
+        path = str(fs.path) if path is None else f"{fs.path}/{path.lstrip('/')}"
         fs = fs.fs
     return fs, path or None
 
 
+def _is_a(fs: object, name: str) -> bool:
+    return any(c.__name__ == name for c in type(fs).__mro__)
+
+
 def _scheme(fs: Any) -> Scheme:
     names = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-    for name in names:
-        if name in _PROTOCOLS:
-            return _PROTOCOLS[name]
+    if not _is_a(fs, "CachingFileSystem"):
+        for name in names:
+            if name in _PROTOCOLS:
+                return _PROTOCOLS[name]
     raise InvalidURI(
-        f"A filesystem of kind {names[0]!r} cannot hold tables; use a local, S3, Google Cloud or "
-        "Azure filesystem."
+        f"A filesystem of kind {type(fs).__name__} cannot hold tables; use a local, S3, Google "
+        "Cloud or Azure filesystem."
     )
 
 
 def _arguments(fs: Any) -> Iterator[tuple[str, object]]:
-    names = list(inspect.signature(type(fs).__init__).parameters)[1:]
-    yield from zip(names, fs.storage_args, strict=False)
+    for kind in type(fs).__mro__:
+        found = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        if not any(p.kind is p.VAR_POSITIONAL for p in found):
+            yield from zip((p.name for p in found), fs.storage_args, strict=False)
+            break
     yield from fs.storage_options.items()
 
 

@@ -66,6 +66,7 @@ _AZURE_MORE: Final[dict[str, str]] = {
     "identity_endpoint": "msi_endpoint",
     "azure_identity_endpoint": "msi_endpoint",
     "anon": "skip_signature",
+    "connection_timeout": "connect_timeout",
 }
 _CLIENT_MORE: Final[dict[str, str]] = {
     "proxy": "proxy_url",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 from pennon.errors import InvalidOption, did_you_mean
@@ -117,12 +118,35 @@ def _gcs_token(value: object) -> Iterator[Pair]:
     elif value == "anon":
         yield "skip_signature", True
     elif isinstance(value, str) and value not in {"browser", *_AMBIENT}:
-        yield "application_credentials", value
+        yield _gcs_text(value), value
     elif value not in _AMBIENT:
         raise InvalidOption(
             "'token' must be 'google_default', 'cloud', 'anon', a path or the fields of a service "
             "account; credentials of another kind cannot be passed on to Lance."
         )
+
+
+def _gcs_text(value: str) -> str:
+    if Path(value).is_file():
+        return "application_credentials"
+    if "/" in value or value.endswith(".json"):
+        raise InvalidOption("'token' names a file that does not exist; correct the path.")
+    return "bearer_token"
+
+
+def _session(_: object) -> Iterator[Pair]:
+    raise InvalidOption(
+        "'session' is an object, which cannot be passed on to Lance; give 'profile', or 'key' "
+        "and 'secret', or leave it to the environment."
+    )
+
+
+def _additional(value: object) -> Iterator[Pair]:
+    known = {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}
+    for key, inner in _mapping("s3_additional_kwargs", value).items():
+        if key not in known:
+            raise InvalidOption(f"'s3_additional_kwargs' holds {key!r}: {did_you_mean(key, known)}")
+        yield known[key], inner
 
 
 def _connection_string(value: object) -> Iterator[Pair]:
@@ -164,6 +188,8 @@ _SPECIAL: Final[dict[tuple[Scheme, str], Callable[[object], Iterator[Pair]]]] = 
     ("s3", "config_kwargs"): _config_kwargs,
     ("s3", "use_ssl"): _use_ssl,
     ("s3", "verify"): _verify,
+    ("s3", "session"): _session,
+    ("s3", "s3_additional_kwargs"): _additional,
     ("gs", "token"): _gcs_token,
     ("az", "connection_string"): _connection_string,
     ("az", "azure_storage_connection_string"): _connection_string,
