@@ -222,7 +222,7 @@ class TestPoorFileSystems:
         real = fcntl.flock
 
         def flock(fd: int, how: int) -> None:
-            if os.path.isdir(f"/proc/self/fd/{fd}"):
+            if Path(f"/proc/self/fd/{fd}").is_dir():
                 raise OSError(errno.EBADF, "no locks on directories")
             real(fd, how)
 

@@ -86,6 +86,11 @@ class Failure:
         return self.status == 404 or self.name == "FileNotFoundError"  # noqa: PLR2004
 
     @property
+    def beyond_end(self) -> bool:
+        """Whether a range begins at or after the end of the object."""
+        return self.status == 416 or "Wanted range starting at" in self.text  # noqa: PLR2004
+
+    @property
     def lost_race(self) -> bool:
         """Whether a condition of a put did not hold, or a rival's put was under way."""
         return self.name in {"AlreadyExistsError", "PreconditionError"} or (

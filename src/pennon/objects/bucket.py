@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pennon.errors import (
     Corrupt,
     DeadlineExceeded,
+    InvalidName,
     InvalidOption,
     ObjectAlreadyExists,
     ObjectNotFound,
@@ -51,7 +52,7 @@ T = TypeVar("T")
 
 _ID = "pennonwrite"
 """User metadata that carries the write id. Azure allows only letters, proxies drop underscores."""
-_ENDPOINTS = ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url", "azure_endpoint")
+_ENDPOINTS = ("aws_endpoint", "azure_storage_endpoint", "google_base_url")
 _CREATED = "c-"
 _REPLACED = "r-"
 _SHORTEST = 0.05
@@ -91,6 +92,7 @@ class BucketStore(ObjectStore):
         self._answered = False
         self._bucket_seen = False
         self._backoff = Backoff()
+        self._longest = options.client.timeout or float("inf")
         self._client(_FIRST_CONTACT)
 
     def __repr__(self) -> str:
@@ -104,7 +106,7 @@ class BucketStore(ObjectStore):
         deadline: float | Deadline | None = None,
     ) -> StoredObject:
         """Read one object; see :meth:`ObjectStore.get`."""
-        check_key(key)
+        self._check(key)
         check_range(range)
         end = Deadline.after(deadline, self.default_deadline)
         if range is not None and range[0] == range[1]:
@@ -113,7 +115,7 @@ class BucketStore(ObjectStore):
 
     def head(self, key: str, *, deadline: float | Deadline | None = None) -> ObjectMeta | None:
         """Return what is known of an object; see :meth:`ObjectStore.head`."""
-        check_key(key)
+        self._check(key)
         found = self._peek(key, Deadline.after(deadline, self.default_deadline))
         return found[0] if found else None
 
@@ -125,7 +127,7 @@ class BucketStore(ObjectStore):
         deadline: float | Deadline | None = None,
     ) -> Iterator[ObjectMeta]:
         """Iterate over objects, a thousand per request; see :meth:`ObjectStore.list`."""
-        check_key(prefix, allow_empty=True)
+        self._check(prefix, allow_empty=True)
         end = Deadline.after(deadline, self.default_deadline)
         self._refuse_fork()
         return self._list(prefix, start_after, end)
@@ -136,7 +138,7 @@ class BucketStore(ObjectStore):
         """Return the names of directories; see :meth:`ObjectStore.list_directories`."""
         import obstore
 
-        check_key(prefix, allow_empty=True)
+        self._check(prefix, allow_empty=True)
         end = Deadline.after(deadline, self.default_deadline)
         where = self._path(prefix)
         answer = self._retry(
@@ -147,10 +149,11 @@ class BucketStore(ObjectStore):
     def delete(self, *keys: str, deadline: float | Deadline | None = None) -> None:
         """Delete objects, a thousand per request on S3; see :meth:`ObjectStore.delete`."""
         for key in keys:
-            check_key(key)
+            self._check(key)
+        paths = [self._root + key for key in dict.fromkeys(keys)]
         end = Deadline.after(deadline, self.default_deadline)
-        for first in range(0, len(keys), _PAGE):
-            self._delete([self._root + key for key in keys[first : first + _PAGE]], end)
+        for first in range(0, len(paths), _PAGE):
+            self._delete(paths[first : first + _PAGE], end)
 
     def put(
         self,
@@ -164,7 +167,7 @@ class BucketStore(ObjectStore):
         deadline: float | Deadline | None = None,
     ) -> ObjectMeta:
         """Write one object whole; see :meth:`ObjectStore.put`."""
-        check_key(key)
+        self._check(key)
         own = check_condition(if_absent=if_absent, if_match=if_match, write_id=write_id)
         end = Deadline.after(deadline, self.default_deadline)
         if not self._answered and len(data) > _SMALL:
@@ -178,7 +181,7 @@ class BucketStore(ObjectStore):
     @property
     def place(self) -> str:
         """The root and the endpoint it is at."""
-        config = {key.lower(): value for key, value in self._options.for_obstore()[0].items()}
+        config = self._options.for_obstore()[0]
         at = [str(config[key]) for key in _ENDPOINTS if config.get(key)]
         return redact(f"{self.uri} at {at[0]}") if at else str(self.uri)
 
@@ -211,7 +214,7 @@ class BucketStore(ObjectStore):
         client = {
             "connect_timeout": timedelta(seconds=min(seconds, _CONNECT)),
             **client,
-            "timeout": timedelta(seconds=seconds),
+            "timeout": timedelta(seconds=min(seconds, self._longest)),
         }
         try:
             return kind(
@@ -225,6 +228,11 @@ class BucketStore(ObjectStore):
             raise InvalidOption(
                 f"The options for {self.uri} make no client: {said}; correct them."
             ) from None
+
+    def _check(self, key: str, *, allow_empty: bool = False) -> None:
+        check_key(key, allow_empty=allow_empty)
+        if self.uri.scheme == "az" and "\\" in key:
+            raise InvalidName(f"{key!r} is no name in Azure, which takes a backslash for a slash.")
 
     def path_of(self, key: str) -> str:
         """Return the full name of an object in the bucket."""
@@ -312,7 +320,7 @@ class BucketStore(ObjectStore):
                 client, self._root + key, options={"range": span} if span else None
             )
         except Exception as error:
-            if Failure.of(error).status == 416:  # noqa: PLR2004 - range starts beyond the end
+            if Failure.of(error).beyond_end:
                 return self._nothing(key, Deadline.after(None, self.default_deadline))
             raise
         self._answered = True

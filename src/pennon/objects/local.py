@@ -110,6 +110,7 @@ class LocalStore(ObjectStore):
             check_key(key)
         end = Deadline.after(deadline, self.default_deadline)
         for key in keys:
+            end.check(f"deleting {key!r} in {self.uri}")
             with _files.translated(self.uri.path, key):
                 self._files.remove(key, end)
 

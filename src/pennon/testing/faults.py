@@ -218,7 +218,7 @@ class FaultyStore(_Wrapper):
         deadline: float | Deadline | None = None,
     ) -> ObjectMeta:
         due = self._due("put", key)
-        own = write_id or uuid.uuid4().hex
+        own = uuid.uuid4().hex if write_id is None else write_id
         done = super().put(
             key,
             data,
