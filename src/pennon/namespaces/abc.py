@@ -31,6 +31,7 @@ __all__ = [
     "NamespaceInfo",
     "Page",
     "TableInfo",
+    "check_limit",
     "page_of",
 ]
 
@@ -83,6 +84,20 @@ class Page(Sequence[Id]):
         return iter(self.items)
 
 
+def check_limit(limit: int | None, page_token: str | None = None) -> None:
+    """Refuse arguments that no page can be cut by.
+
+    Raises:
+        InvalidOption: ``limit`` is no whole number above 0, or the token is no string.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"limit={limit!r} must be at least 1, or None for everything.")
+    if page_token is not None and not isinstance(page_token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"page_token is a {type(page_token).__name__}; pass next_page_token of the page before."
+        )
+
+
 def page_of(ids: Iterable[Id], limit: int | None, page_token: str | None) -> Page:
     """Cut one page out of a whole listing.
 
@@ -90,10 +105,9 @@ def page_of(ids: Iterable[Id], limit: int | None, page_token: str | None) -> Pag
     and go in between.
 
     Raises:
-        InvalidOption: ``limit`` is below 1.
+        InvalidOption: See :func:`check_limit`.
     """
-    if limit is not None and limit < 1:
-        raise InvalidOption(f"limit={limit} must be at least 1, or None for everything.")
+    check_limit(limit, page_token)
     ordered = sorted(ids)
     if page_token is not None:
         after = tuple(page_token.split("$"))

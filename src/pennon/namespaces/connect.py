@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import InvalidOption
+from pennon.errors import InvalidOption, InvalidState
 from pennon.namespaces.abc import ContextProvider, Namespace
 from pennon.namespaces.plugins import find
 from pennon.namespaces.properties import show_properties
@@ -57,7 +58,7 @@ class ConnectBuilder:
     """A connection to be made. Every method returns a new builder and leaves this one as it is.
 
     As a context manager it connects on enter and closes on exit, the session included unless one
-    was given.
+    was given; one builder holds one connection open in this way at a time.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class ConnectBuilder:
     """May hold credentials: never log it. The builder's repr masks them."""
     session: Session | None = None
     context: ContextProvider | None = None
+    _busy: threading.Lock = field(default_factory=threading.Lock, init=False)
     _open: list[tuple[Namespace, Session | None]] = field(
         default_factory=list[tuple[Namespace, "Session | None"]], init=False
     )
@@ -109,9 +111,17 @@ class ConnectBuilder:
     def __enter__(self) -> Namespace:
         from pennon.namespaces.session import Session
 
-        own = Session() if self.session is None else None
-        namespace = self._connect(self.session or own)
-        self._open.append((namespace, own))
+        if not self._busy.acquire(blocking=False):
+            raise InvalidState(
+                f"{self!r} holds a connection open already; call its connect() for another one."
+            )
+        try:
+            own = Session() if self.session is None else None
+            namespace = self._connect(self.session or own)
+            self._open.append((namespace, own))
+        except BaseException:
+            self._busy.release()
+            raise
         return namespace
 
     def __exit__(
@@ -121,6 +131,7 @@ class ConnectBuilder:
         trace: TracebackType | None,
     ) -> None:
         namespace, own = self._open.pop()
+        self._busy.release()
         try:
             namespace.close()
         finally:

@@ -19,6 +19,7 @@ from pennon.namespaces.abc import (
     NamespaceInfo,
     Page,
     TableInfo,
+    check_limit,
     page_of,
 )
 from pennon.namespaces.model import Catalog, Change, Entry
@@ -184,7 +185,7 @@ class MemoryNamespace(Namespace):
     ) -> Page:
         """List namespaces; see :meth:`Namespace.list_namespaces`."""
         above = parse_id(parent, what="namespace", allow_root=True)
-        model.check_limit(limit, page_token)
+        check_limit(limit, page_token)
         return page_of(model.list_namespaces(self._read(), above), limit, page_token)
 
     def describe_namespace(self, id: IdLike) -> NamespaceInfo:
@@ -279,7 +280,7 @@ class MemoryNamespace(Namespace):
     ) -> Page:
         """List tables; see :meth:`Namespace.list_tables`."""
         above = parse_id(namespace, what="namespace", allow_root=True)
-        model.check_limit(limit, page_token)
+        check_limit(limit, page_token)
         shared = self._enter()
         with shared.lock:
             catalog = shared.catalog

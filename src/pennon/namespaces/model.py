@@ -33,7 +33,6 @@ __all__ = [
     "Change",
     "Entry",
     "check_choice",
-    "check_limit",
     "check_location",
     "check_properties",
     "check_unset",
@@ -206,20 +205,6 @@ def check_choice(name: str, value: object, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise InvalidOption(f"{name}={value!r} is not one of {', '.join(map(repr, known))}.")
-
-
-def check_limit(limit: int | None, page_token: str | None = None) -> None:
-    """Refuse arguments no page can be cut by.
-
-    Raises:
-        InvalidOption: ``limit`` is no whole number above 0, or the token is no string.
-    """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"limit={limit!r} must be at least 1, or None for everything.")
-    if page_token is not None and not isinstance(page_token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(
-            f"page_token is a {type(page_token).__name__}; pass next_page_token of the page before."
-        )
 
 
 def check_location(location: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from pennon.errors import InvalidName
 from pennon.namespaces.abc import Id, IdLike
@@ -23,9 +24,14 @@ def parse_id(id: IdLike, *, what: str = "name", allow_root: bool = False) -> Id:
         allow_root: Whether the empty id is one.
 
     Raises:
-        InvalidName: A part is empty, ``.``, ``..``, over 240 bytes of UTF-8, or holds a separator,
-            a control character, ``$`` or something that is not Unicode text.
+        InvalidName: It is neither a string nor a sequence, or a part is empty, ``.``, ``..``,
+            over 240 bytes of UTF-8, or holds a separator, a control character, ``$`` or something
+            that is not Unicode text.
     """
+    if not isinstance(id, str | Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidName(
+            f"A {type(id).__name__} is no {what}; pass a string or a tuple of strings."
+        )
     parts = (id,) if isinstance(id, str) else tuple(id)
     if not parts and not allow_root:
         raise InvalidName(f"An empty id is no {what}; pass a string or a tuple of strings.")
