@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from pennon.testing.services import TestRoot
+from badproxy import BadProxy, behind, endpoint_of
 
 from pennon.config import parse_options
 from pennon.objects import ObjectStore, open_store
+from pennon.testing.services import TestRoot
 from pennon.uri import parse_uri
 
 
@@ -82,3 +84,21 @@ def moto_root(moto_endpoint: str) -> TestRoot:
 @pytest.fixture
 def moto_store(moto_root: TestRoot) -> ObjectStore:
     return open_root(moto_root)
+
+
+@pytest.fixture
+def bad_proxies() -> Iterator[list[BadProxy]]:
+    """Proxies a test starts; they end with it."""
+    proxies: list[BadProxy] = []
+    yield proxies
+    for proxy in proxies:
+        proxy.closing.set()
+        proxy.shutdown()
+        proxy.server_close()
+
+
+def start_proxy(proxies: list[BadProxy], root: TestRoot) -> tuple[BadProxy, ObjectStore]:
+    proxy = BadProxy(endpoint_of(root))
+    threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+    proxies.append(proxy)
+    return proxy, open_root(behind(root, proxy.endpoint))
