@@ -17,7 +17,7 @@ _GRACE = 10.0
 
 def _main(directory: str, *command: str) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: child.terminate())
     released = threading.Event()
 
     def hold() -> None:

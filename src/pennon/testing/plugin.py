@@ -60,7 +60,7 @@ def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def moto_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+def moto_server() -> Iterator[S3Server]:
     """moto, also where MinIO can be had."""
     from pennon.testing.services import start_moto
 
