@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 import threading
 from collections.abc import Callable
@@ -11,9 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from pennon.testing.services import TestRoot
-
-_ENDPOINT = re.compile(r"http://127\.0\.0\.1:\d+")
 Weather = Callable[[str, str], str]
 
 
@@ -117,15 +113,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self._cut()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any
-
-
-def endpoint_of(root: TestRoot) -> str:
-    """Return ``http://host:port`` of the service a root is on."""
-    return next(m[0] for v in root.options.values() if (m := _ENDPOINT.search(str(v))))
-
-
-def behind(root: TestRoot, endpoint: str) -> TestRoot:
-    """Return the same root reached through another endpoint."""
-    options = {k: _ENDPOINT.sub(endpoint, str(v)) for k, v in root.options.items()}
-    return TestRoot(root.uri, options)
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815

@@ -7,9 +7,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from badproxy import BadProxy, behind, endpoint_of
+from badproxy import BadProxy
 
 from pennon.config import parse_options
 from pennon.objects import ObjectStore, open_store
@@ -47,40 +46,6 @@ def gcs_store(gcs_root: TestRoot) -> ObjectStore:
     return open_root(gcs_root)
 
 
-@pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def moto_root(moto_endpoint: str) -> TestRoot:
-    bucket = f"b{uuid.uuid4().hex[:20]}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=moto_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-    )
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return TestRoot(
-        f"s3://{bucket}/root",
-        {
-            "endpoint": moto_endpoint,
-            "access_key_id": "any",
-            "secret_access_key": "any",
-            "region": "us-east-1",
-        },
-    )
-
-
 @pytest.fixture
 def moto_store(moto_root: TestRoot) -> ObjectStore:
     return open_root(moto_root)
@@ -98,7 +63,7 @@ def bad_proxies() -> Iterator[list[BadProxy]]:
 
 
 def start_proxy(proxies: list[BadProxy], root: TestRoot) -> tuple[BadProxy, ObjectStore]:
-    proxy = BadProxy(endpoint_of(root))
+    proxy = BadProxy(root.endpoint)
     threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
     proxies.append(proxy)
-    return proxy, open_root(behind(root, proxy.endpoint))
+    return proxy, open_root(root.via(proxy.endpoint))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from badproxy import BadProxy, behind
+from badproxy import BadProxy
 from conftest import open_root, start_proxy
 
 from pennon.errors import (
@@ -31,8 +31,10 @@ from pennon.errors import (
     Unsupported,
 )
 from pennon.objects import ObjectStore, certify
-from pennon.testing.services import TestRoot
+from pennon.testing.services import TestRoot, Toxiproxy
 
+# Python 3.12 and later warn that threads and forks do not mix, which is what is tested here.
+FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 KINDS = ["s3_root", "azure_root", "gcs_root"]
 
 
@@ -217,7 +219,7 @@ class TestDeadlines:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(64)
-            store = open_root(behind(s3_root, f"http://127.0.0.1:{listener.getsockname()[1]}"))
+            store = open_root(s3_root.via(f"http://127.0.0.1:{listener.getsockname()[1]}"))
             for call in (
                 lambda: store.head("a"),
                 lambda: store.put("a", b"x" * 10_000_000, if_absent=True),
@@ -256,10 +258,10 @@ def _refused(store: ObjectStore, kind: type[PennonError] | tuple[type[PennonErro
 
 class TestWrongSettings:
     def test_an_endpoint_that_is_closed(self, root: TestRoot) -> None:
-        _refused(open_root(behind(root, "http://127.0.0.1:1")), Unavailable)
+        _refused(open_root(root.via("http://127.0.0.1:1")), Unavailable)
 
     def test_a_host_that_does_not_exist(self, root: TestRoot) -> None:
-        _refused(open_root(behind(root, "http://no-such-host.invalid:80")), Unavailable)
+        _refused(open_root(root.via("http://no-such-host.invalid:80")), Unavailable)
 
     def test_a_server_that_is_no_store(self, s3_root: TestRoot, tmp_path: object) -> None:
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -274,7 +276,7 @@ class TestWrongSettings:
                 if self.command != "HEAD":
                     self.wfile.write(b"<html></html>")
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -282,8 +284,9 @@ class TestWrongSettings:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Website)
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
-            store = open_root(behind(s3_root, f"http://127.0.0.1:{server.server_address[1]}"))
-            for call in (EVERY_CALL[0], EVERY_CALL[2], certify):
+            root = s3_root.via(f"http://127.0.0.1:{server.server_address[1]}")
+            for call in EVERY_CALL:
+                store = open_root(root)
                 start = time.monotonic()
                 with pytest.raises(PennonError):
                     call(store)
@@ -294,8 +297,8 @@ class TestWrongSettings:
 
     def test_a_bucket_that_does_not_exist(self, root: TestRoot) -> None:
         scheme = root.uri.split("://")[0]
-        store = open_root(TestRoot(f"{scheme}://no-such-bucket-here/x", root.options))
         for call in EVERY_CALL:
+            store = open_root(TestRoot(f"{scheme}://no-such-bucket-here/x", root.options))
             with pytest.raises(RootNotFound, match="does not exist"):
                 call(store)
 
@@ -323,7 +326,7 @@ class TestWrongSettings:
         options = {
             k: "%%%" if k.endswith("account_key") else v for k, v in azure_root.options.items()
         }
-        with pytest.raises(InvalidOption, match="azure|Azure|az://"):
+        with pytest.raises(InvalidOption, match="az://"):
             open_root(TestRoot(azure_root.uri, options)).get("a")
 
 
@@ -341,7 +344,7 @@ class TestRequests:
         assert cost(lambda: store.head("d/a")) == 1
         assert cost(lambda: store.head("nope")) == 1
         assert cost(lambda: list(store.list())) == 1
-        assert cost(lambda: store.list_directories()) == 1
+        assert cost(store.list_directories) == 1
         assert cost(lambda: store.put("d/b", b"x")) == 1
         assert cost(lambda: store.delete("d/a", "d/b", "d/c")) == 1
 
@@ -353,7 +356,7 @@ class TestRequests:
         assert cost(lose) == 1
         assert cost(lambda: certify(store)) <= 25
         assert cost(lambda: certify(store)) == 0
-        assert cost(lambda: certify(open_root(behind(s3_root, proxy.endpoint)))) == 0
+        assert cost(lambda: certify(open_root(s3_root.via(proxy.endpoint)))) == 0
 
     def test_a_long_listing_goes_on_where_it_broke(
         self, s3_root: TestRoot, bad_proxies: list[BadProxy]
@@ -385,6 +388,60 @@ def _in_child(job: Callable[[], bool]) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+class TestToxiproxy:
+    """TCP connections that end while MinIO answers, over and over."""
+
+    def test_no_answer_is_taken_for_a_lost_race(
+        self, s3_root: TestRoot, toxiproxy: Toxiproxy
+    ) -> None:
+        toxics = toxiproxy.proxy(s3_root.endpoint)
+        store, direct = open_root(s3_root.via(toxics.endpoint)), open_root(s3_root)
+        store.put("first", b"")
+        # A connection carries three answers or so, and the last one is lost or cut.
+        toxics.add_toxic("limit_data", bytes=1500)
+        etags: dict[str, str] = {}
+        for number in range(40):
+            key = f"log/{number}"
+            etags[key] = store.put(key, b"%d" % number, if_absent=True).etag
+        for key, etag in etags.items():
+            with pytest.raises(ObjectAlreadyExists):
+                store.put(key, b"", if_absent=True)
+            found = direct.head(key)
+            assert found is not None
+            assert found.etag == etag
+            store.put(key, direct.get(key).data + b"!", if_match=etag)
+            assert store.get(key).data.endswith(b"!")
+        assert len(list(direct.list("log"))) == 40
+
+    def test_certification_behind_bad_connections(
+        self, s3_root: TestRoot, toxiproxy: Toxiproxy
+    ) -> None:
+        toxics = toxiproxy.proxy(s3_root.endpoint)
+        toxics.add_toxic("limit_data", bytes=2500)
+        assert certify(open_root(s3_root.via(toxics.endpoint))).safe
+
+    def test_reset_connections_and_slow_ones(self, s3_root: TestRoot, toxiproxy: Toxiproxy) -> None:
+        toxics = toxiproxy.proxy(s3_root.endpoint)
+        store = open_root(s3_root.via(toxics.endpoint))
+        store.put("a", b"x")
+        reset = toxics.add_toxic("reset_peer", timeout=1)
+        with pytest.raises(OutcomeUnknown) as caught:
+            store.put("b", b"mine", if_absent=True, deadline=3)
+        with pytest.raises((Unavailable, DeadlineExceeded)):
+            store.get("a", deadline=3)
+        toxics.remove_toxic(reset)
+        own = str(caught.value.context["write_id"])
+        assert store.put("b", b"mine", if_absent=True, write_id=own).size == 4
+        toxics.add_toxic("timeout", timeout=0)
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            store.get("a", deadline=1)
+        assert time.monotonic() - start < 2
+        toxics.clear()
+        assert store.get("b").data == b"mine"
+
+
+@FORKS
 class TestForks:
     def test_a_forked_child_is_told(self, s3_root: TestRoot) -> None:
         store = open_root(s3_root)

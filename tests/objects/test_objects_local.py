@@ -305,6 +305,7 @@ print(sorted(m.key for m in store.list()))
         monkeypatch.undo()
         assert list(store.list()) == []
 
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
     def test_a_directory_without_permission(self, store: LocalStore, root: Path) -> None:
         root.chmod(0o500)
         child = os.fork()
@@ -412,6 +413,7 @@ class TestCrashes:
             store.put(f"new/{done}", b"again", if_absent=True, write_id=f"w{done}")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 class TestForks:
     def test_a_forked_child_reads_and_writes(self, store: LocalStore) -> None:
         store.put("a", b"parent")

@@ -27,6 +27,7 @@ from pennon.errors import (
     PermissionDenied,
     PreconditionFailed,
     RootNotFound,
+    StorageError,
     Unsupported,
     redact,
 )
@@ -91,6 +92,7 @@ class BucketStore(ObjectStore):
         self._lock = threading.Lock()
         self._answered = False
         self._bucket_seen = False
+        self._proven = False
         self._backoff = Backoff()
         self._longest = options.client.timeout or float("inf")
         self._client(_FIRST_CONTACT)
@@ -144,7 +146,10 @@ class BucketStore(ObjectStore):
         answer = self._retry(
             lambda client: obstore.list_with_delimiter(client, where), "", end, "listing"
         )
-        return tuple(sorted({str(p).rsplit("/", 1)[-1] for p in answer["common_prefixes"]}))
+        found = {str(path).rsplit("/", 1)[-1] for path in answer["common_prefixes"]}
+        if not found:
+            self._prove_store(end)
+        return tuple(sorted(found))
 
     def delete(self, *keys: str, deadline: float | Deadline | None = None) -> None:
         """Delete objects, a thousand per request on S3; see :meth:`ObjectStore.delete`."""
@@ -293,7 +298,12 @@ class BucketStore(ObjectStore):
         # GCS compares generations, not etags; Azure quotes its etags in answers but not in lists.
         if self.uri.scheme == "gs" and meta.get("version"):
             return str(meta["version"])
-        return str(meta["e_tag"] or "").strip('"')
+        if not meta["e_tag"]:
+            raise StorageError(
+                f"What answers for {self.uri} is no object store, since it sends no ETag; check "
+                "the endpoint."
+            )
+        return str(meta["e_tag"]).strip('"')
 
     def condition(self, if_match: str) -> dict[str, str]:
         """Return obstore's update condition for an etag of :meth:`_etag`."""
@@ -309,7 +319,7 @@ class BucketStore(ObjectStore):
 
     def written(self, key: str, size: int, answer: Any) -> ObjectMeta:
         """Make the description of an object just written."""
-        self._answered = self._bucket_seen = True
+        self._answered = self._bucket_seen = self._proven = True
         return ObjectMeta(key, size, self._etag(answer), datetime.now(UTC))
 
     def _get(self, client: Any, key: str, span: tuple[int, int] | None) -> StoredObject:
@@ -375,12 +385,14 @@ class BucketStore(ObjectStore):
     def _list(self, prefix: str, start_after: str, end: Deadline) -> Iterator[ObjectMeta]:
         after = start_after
         ordered = True
+        empty = True
         last: PennonError | None = None
         for client in self.clients(end):
             try:
                 for meta in self._pages(client, prefix, after, end):
                     ordered = ordered and meta.key.encode() > after.encode()
                     after = meta.key if ordered else after
+                    empty = False
                     yield meta
             except PennonError:
                 raise
@@ -391,9 +403,22 @@ class BucketStore(ObjectStore):
                 if not failure.repeatable or not ordered:
                     raise last from None
             else:
-                self._answered = self._bucket_seen = True
+                self._answered = True
+                if empty:
+                    self._prove_store(end)
+                self._bucket_seen = True
                 return
         raise self.out_of_time(last, end, f"listing {self.uri}")
+
+    def _prove_store(self, end: Deadline) -> None:
+        """Before believing a first empty listing: any website's answer reads like one."""
+        if not self._proven:
+            self._proven = self._bucket_seen = True
+            try:
+                self._peek("_pennon/none", end)
+            except PennonError:
+                self._proven = self._bucket_seen = False
+                raise
 
     def _pages(self, client: Any, prefix: str, after: str, end: Deadline) -> Iterator[ObjectMeta]:
         import obstore
@@ -419,6 +444,8 @@ class BucketStore(ObjectStore):
             if len(paths) > 1:
                 for path in paths:
                     self._delete([path], end)
+            elif not self._bucket_seen:
+                next(self._list("_pennon/none", "", end), None)
 
 
 def _changed(store: BucketStore, key: str) -> PreconditionFailed:

@@ -274,9 +274,15 @@ class ObjectStoreSuite:
 
     @pytest.mark.parametrize("key", BAD_KEYS)
     def test_bad_keys(self, store: ObjectStore, key: str) -> None:
-        for call in (store.get, store.head, store.delete, lambda k: store.put(k, b"")):
+        calls: list[Callable[[], object]] = [
+            lambda: store.get(key),
+            lambda: store.head(key),
+            lambda: store.delete(key),
+            lambda: store.put(key, b""),
+        ]
+        for call in calls:
             with pytest.raises(InvalidName):
-                call(key)
+                call()
         if key:
             with pytest.raises(InvalidName):
                 list(store.list(key))
@@ -365,10 +371,8 @@ class ObjectStoreSuite:
 
 
 _DIRECTORIES = st.sampled_from(["", "d", "d/e", "é f"])
-_KEYS = st.builds(
-    lambda directory, name: f"{directory}/{name}" if directory else name,
-    _DIRECTORIES,
-    st.sampled_from(["x", "y", "z z"]),
+_KEYS = st.tuples(_DIRECTORIES, st.sampled_from(["x", "y", "z z"])).map(
+    lambda parts: "/".join(parts).lstrip("/")
 )
 
 
