@@ -316,7 +316,9 @@ class _Handler(BaseHTTPRequestHandler):
             return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length", "0")))
 
-    def _ask(self, upstream: str, method: str, path: str, body: bytes, dropped: set[str]) -> _Answer:
+    def _ask(
+        self, upstream: str, method: str, path: str, body: bytes, dropped: set[str]
+    ) -> _Answer:
         connection = http.client.HTTPConnection(upstream, timeout=120)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
