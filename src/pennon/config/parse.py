@@ -20,6 +20,7 @@ from pennon.config.options import (
     Secret,
     kinds,
 )
+from pennon.config.profiles import find_profile
 from pennon.config.spellings import PROVIDERS, STRUCTS, spellings
 from pennon.config.store import StoreOptions
 from pennon.config.unfold import NESTED, unfold
@@ -61,6 +62,7 @@ def parse_options(uri: Uri, options: Mapping[str, object] | None = None) -> Stor
         InvalidOption: An unknown key, a value of the wrong type, or one option given twice with
             different values.
         MissingExtra: A profile is named and botocore is not installed.
+        Unauthenticated: The profile holds no credentials.
     """
     given: list[tuple[str, object]] = [*uri.options.items(), *(options or {}).items()]
     scheme = uri.scheme
@@ -191,6 +193,8 @@ def _complete_s3(chosen: dict[str, Any]) -> None:
     signs = not chosen.get("skip_signature") and not static
     if signs and env.get("AWS_PROFILE") and not env.get("AWS_ACCESS_KEY_ID"):
         chosen.setdefault("profile", env["AWS_PROFILE"])
+    if "profile" in chosen:
+        find_profile(chosen["profile"])
     somewhere = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
     if "endpoint" in chosen and "profile" not in chosen and not somewhere:
         chosen.setdefault("region", "us-east-1")

@@ -9,7 +9,7 @@ from typing import Any
 from pennon.config.options import S3Options, Secret
 from pennon.errors import InvalidOption, MissingExtra, Unauthenticated
 
-__all__ = ["resolve_profile"]
+__all__ = ["find_profile", "resolve_profile"]
 
 _lock = threading.Lock()
 _sources: dict[tuple[str | None, ...], tuple[Any, str | None]] = {}
@@ -19,13 +19,11 @@ def resolve_profile(options: S3Options) -> dict[str, Any]:
     """Return the fields that a profile gives now; temporary credentials are refreshed when due.
 
     Raises:
-        MissingExtra: botocore is not installed.
-        InvalidOption: There is no such profile.
         Unauthenticated: The profile yields no credentials, for example since a login expired.
     """
     name = options.profile
     assert name is not None
-    credentials, region = _source(name)
+    credentials, region = find_profile(name)
     try:
         now = credentials.get_frozen_credentials()
     except Exception as error:  # noqa: BLE001 - botocore raises whatever its many sources do
@@ -41,7 +39,14 @@ def resolve_profile(options: S3Options) -> dict[str, Any]:
     return {k: v for k, v in out.items() if v is not None}
 
 
-def _source(name: str) -> tuple[Any, str | None]:
+def find_profile(name: str) -> tuple[Any, str | None]:
+    """Return botocore's credentials and the region of a profile, found once per process.
+
+    Raises:
+        MissingExtra: botocore is not installed.
+        InvalidOption: There is no such profile, or it contradicts itself.
+        Unauthenticated: It holds no credentials.
+    """
     where = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME")
     key = (name, *(os.environ.get(v) for v in where))
     with _lock:
