@@ -89,7 +89,7 @@ class TableCases(SuiteBase):
         for place in places:
             assert not any(other.startswith(f"{place}/") for other in places)
 
-    def test_properties_round_trip(self, namespace: Namespace) -> None:
+    def test_table_properties_round_trip(self, namespace: Namespace) -> None:
         if self.lacks(namespace, "properties"):
             return
         made = namespace.declare_table("t", properties=PROPERTIES)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal, cast
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,6 +26,13 @@ from pennon.testing.names import ODD_NAMES
 from pennon.testing.strategies import ids, properties
 
 __all__ = ["NamespaceMachine", "run_machine"]
+
+
+_Pick = tuple[Id, int | None, bool]
+"""An id spelled out; or the number of one that exists; or that one with a name added."""
+_VIA = st.integers(0, 1)
+_WHICH = st.integers(0, 30)
+_PICK: st.SearchStrategy[_Pick] = st.tuples(ids(), st.none() | _WHICH, st.booleans())
 
 
 def _if(*needed: Capability) -> Any:
@@ -76,18 +82,34 @@ class NamespaceMachine(RuleBasedStateMachine):
         self._connections = (self.subject, self.reopen(self.subject))
         self._places: dict[str, str] = {}
         """Locations of the subject by locations of the model: every one ever handed out."""
+        self._written: set[str] = set()
+        """Locations of the model that ever held data."""
         self._names: tuple[str, ...] = ("a", "b", "c")
+        self._sound = True
+        """Whether the last comparison was made to its end."""
 
     @initialize(odd=st.sampled_from(ODD_NAMES))
-    def _choose(self, odd: str) -> None:
-        # Rules draw places in a pool; one of them is an odd name, another one in every run.
+    def choose_names(self, odd: str) -> None:
+        """Let one of the three names ids are made of be an odd one, another one in every run."""
         self._names = ("a", "b", odd)
 
-    def _id(self, id: Id) -> Id:
-        return tuple(self._names["abc".index(part)] for part in id)
+    def _find(self, pick: _Pick, kind: Literal["namespace", "table"]) -> Id:
+        """Return the id a rule drew: spelled out, or one of those that exist, or a new child."""
+        parts, which, extend = pick
+        if which is not None:
+            existing = tree(self.model)[kind == "table"]
+            if existing:
+                found = existing[which % len(existing)]
+                return (*found, self._names["abc".index(parts[0])]) if extend else found
+        return tuple(self._names["abc".index(part)] for part in parts)
 
-    def _both(self, via: int, call: Callable[[Namespace], Any]) -> Any:
+    def _both(self, via: int, operation: str, *args: Any, **options: Any) -> Any:
         """Do it on both sides, compare, and return what the model returned, None for an error."""
+        note(f"{operation}{args} {options} through connection {via}")
+        return self._compare_calls(via, lambda n: getattr(n, operation)(*args, **options))
+
+    def _compare_calls(self, via: int, call: Callable[[Namespace], Any]) -> Any:
+        self._sound = False
         expected, error = _outcome(call, self.model)
         actual, found = _outcome(call, self._connections[via])
         assert type(found) is type(error), (
@@ -95,33 +117,26 @@ class NamespaceMachine(RuleBasedStateMachine):
         )
         if error is not None and found is not None:
             assert found.code == error.code
-            return None
-        self._compare(expected, actual)
+        else:
+            self._compare(expected, actual)
+        self._sound = True
         return expected
 
     def _compare(self, expected: Any, actual: Any) -> None:
-        if isinstance(expected, TableInfo):
-            assert isinstance(actual, TableInfo)
-            assert (actual.id, dict(actual.properties)) == (
-                expected.id,
-                dict(expected.properties),
-            )
-            place = self._places.setdefault(expected.location, actual.location)
-            assert actual.location == place, "the table has moved"
-            if expected.declared_only is not None:
-                assert actual.declared_only == expected.declared_only
-        elif isinstance(expected, NamespaceInfo):
-            assert isinstance(actual, NamespaceInfo)
-            assert (actual.id, dict(actual.properties)) == (
-                expected.id,
-                dict(expected.properties),
-            )
+        if isinstance(expected, TableInfo | NamespaceInfo):
+            assert isinstance(actual, TableInfo | NamespaceInfo)
+            assert (actual.id, dict(actual.properties)) == (expected.id, dict(expected.properties))
         elif isinstance(expected, Page):
             assert isinstance(actual, Page)
             assert list(actual) == list(expected)
             assert (actual.next_page_token is None) == (expected.next_page_token is None)
         else:
             assert actual == expected
+        if isinstance(expected, TableInfo) and isinstance(actual, TableInfo):
+            place = self._places.setdefault(expected.location, actual.location)
+            assert actual.location == place, "the table has moved"
+            if expected.declared_only is not None:
+                assert actual.declared_only == expected.declared_only
 
     def _given(self, wanted: Mapping[str, str]) -> Mapping[str, str] | None:
         return wanted if "properties" in self.subject.capabilities else None
@@ -130,117 +145,120 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @_if("nested")
     @rule(
-        via=st.integers(0, 1),
-        id=ids(),
+        via=_VIA,
+        new=_PICK,
         mode=st.sampled_from(("create", "create", "exist_ok", "overwrite")),
         wanted=properties(),
     )
     def create_namespace(
         self,
         via: int,
-        id: Id,
+        new: _Pick,
         mode: Literal["create", "exist_ok", "overwrite"],
         wanted: dict[str, str],
     ) -> None:
         """Create a namespace in some mode."""
-        new, kept = self._id(id), self._given(wanted)
-        self._both(via, lambda n: n.create_namespace(new, mode=mode, properties=kept))
+        id, kept = self._find(new, "namespace"), self._given(wanted)
+        self._both(via, "create_namespace", id, mode=mode, properties=kept)
 
     @_if("update")
-    @rule(via=st.integers(0, 1), id=ids(), set=properties(), unset=st.lists(st.just("k")))
-    def update_namespace(
-        self,
-        via: int,
-        id: Id,
-        set: dict[str, str],
-        unset: list[str],
-    ) -> None:
+    @rule(via=_VIA, old=_PICK, new=properties(), gone=st.lists(st.sampled_from("kl"), max_size=2))
+    def update_namespace(self, via: int, old: _Pick, new: dict[str, str], gone: list[str]) -> None:
         """Update properties."""
-        gone = [k for k in unset if k not in set]
-        self._both(via, lambda n: n.update_namespace(self._id(id), set=set, unset=gone))
+        unset = [k for k in gone if k not in new]
+        self._both(via, "update_namespace", self._find(old, "namespace"), set=new, unset=unset)
 
     @rule(
-        via=st.integers(0, 1),
-        id=ids(),
-        behavior=st.sampled_from(("restrict", "cascade")),
+        via=_VIA,
+        old=_PICK,
+        behavior=st.sampled_from(("restrict", "restrict", "cascade")),
         missing_ok=st.booleans(),
     )
     def drop_namespace(
         self,
         via: int,
-        id: Id,
+        old: _Pick,
         behavior: Literal["restrict", "cascade"],
         missing_ok: bool,  # noqa: FBT001
     ) -> None:
         """Drop a namespace."""
-        gone = self._id(id)
-        self._both(via, lambda n: n.drop_namespace(gone, behavior=behavior, missing_ok=missing_ok))
+        id = self._find(old, "namespace")
+        self._both(via, "drop_namespace", id, behavior=behavior, missing_ok=missing_ok)
 
-    @rule(via=st.integers(0, 1), id=ids() | st.just(()))
-    def describe_namespace(self, via: int, id: Id) -> None:
+    @rule(via=_VIA, pick=st.none() | _PICK)
+    def describe_namespace(self, via: int, pick: _Pick | None) -> None:
         """Describe a namespace and ask whether it exists."""
-        self._both(via, lambda n: n.namespace_exists(self._id(id)))
+        id = self._find(pick, "namespace") if pick else ()
+        self._both(via, "namespace_exists", id)
         if id:
-            self._both(via, lambda n: n.describe_namespace(self._id(id)))
+            self._both(via, "describe_namespace", id)
 
     @rule(
-        via=st.integers(0, 1),
-        id=st.just(()) | ids(depth=2),
+        via=_VIA,
+        pick=st.none() | _PICK,
         limit=st.none() | st.integers(1, 3),
         recursive=st.booleans(),
-        declared=st.booleans(),
+        include_declared=st.booleans(),
     )
     def list_both(
         self,
         via: int,
-        id: Id,
+        pick: _Pick | None,
         limit: int | None,
         recursive: bool,  # noqa: FBT001
-        declared: bool,  # noqa: FBT001
+        include_declared: bool,  # noqa: FBT001
     ) -> None:
         """List pages of namespaces and tables."""
-        above = self._id(id)
-        options: dict[str, Any] = {"recursive": recursive, "include_declared": declared}
-        expected = self._both(via, lambda n: n.list_tables(above, limit=limit, **options))
-        if expected is not None and expected.next_page_token is not None:
+        id = self._find(pick, "namespace") if pick else ()
+        options: dict[str, Any] = {
+            "limit": limit,
+            "recursive": recursive,
+            "include_declared": include_declared,
+        }
+        page = self._both(via, "list_tables", id, **options)
+        if page is not None and page.next_page_token is not None:
             # A token belongs to who gave it: each side goes on from its own.
             def next_page(n: Namespace) -> Page:
-                own = n.list_tables(above, limit=limit, **options).next_page_token
-                return n.list_tables(above, limit=limit, page_token=own, **options)
+                token = n.list_tables(id, **options).next_page_token
+                return n.list_tables(id, **options, page_token=token)
 
-            self._both(via, next_page)
-        self._both(via, lambda n: n.list_namespaces(above, limit=limit))
+            self._compare_calls(via, next_page)
+        self._both(via, "list_namespaces", id, limit=limit)
 
     # -- tables ------------------------------------------------------------------------------------
 
-    @rule(via=st.integers(0, 1), id=ids(), wanted=properties())
+    @rule(via=_VIA, new=_PICK, inside=st.booleans(), wanted=properties())
     def declare_table(
         self,
         via: int,
-        id: Id,
+        new: _Pick,
+        inside: bool,  # noqa: FBT001
         wanted: dict[str, str],
     ) -> None:
         """Declare a table; its location is a new one."""
-        kept = self._given(wanted)
+        id, kept = self._find(new, "namespace" if inside else "table"), self._given(wanted)
         used = set(self._places.values())
-        made = self._both(via, lambda n: n.declare_table(self._id(id), properties=kept))
+        made = self._both(via, "declare_table", id, properties=kept)
         if made is not None and "nested" in self.subject.capabilities:
             assert self._places[made.location] not in used, "a location was handed out twice"
 
-    @rule(via=st.integers(0, 1), id=ids(), check=st.booleans())
-    def describe_table(self, via: int, id: Id, check: bool) -> None:  # noqa: FBT001
+    @rule(via=_VIA, pick=_PICK, check=st.booleans())
+    def describe_table(self, via: int, pick: _Pick, check: bool) -> None:  # noqa: FBT001
         """Describe a table and ask whether it exists."""
-        self._both(via, lambda n: n.table_exists(self._id(id)))
-        self._both(via, lambda n: n.describe_table(self._id(id), check_declared=check))
+        id = self._find(pick, "table")
+        self._both(via, "table_exists", id)
+        self._both(via, "describe_table", id, check_declared=check)
 
     @precondition(lambda machine: bool(cast("NamespaceMachine", machine).declared()))
-    @rule(via=st.integers(0, 1), which=st.integers(0, 99))
+    @rule(via=_VIA, which=_WHICH)
     def write_a_table(self, via: int, which: int) -> None:
         """Write data to some table that is only declared."""
         declared = self.declared()
         id = declared[which % len(declared)]
+        note(f"data are written to {id}")
         self.write_table(self._connections[via], id)
         self.model.mark_written(id)
+        self._written.add(self.model.describe_table(id).location)
 
     def declared(self) -> list[Id]:
         """Return the tables that hold no data yet."""
@@ -248,50 +266,57 @@ class NamespaceMachine(RuleBasedStateMachine):
         return [i for i in self.model.list_tables(recursive=True) if i not in written]
 
     @_if("rename")
-    @rule(via=st.integers(0, 1), id=ids(), new=ids())
-    def rename_table(self, via: int, id: Id, new: Id) -> None:
+    @rule(via=_VIA, old=_PICK, new=_PICK, inside=st.booleans())
+    def rename_table(self, via: int, old: _Pick, new: _Pick, inside: bool) -> None:  # noqa: FBT001
         """Rename or move a table."""
-        self._both(via, lambda n: n.rename_table(self._id(id), self._id(new)))
+        target = self._find(new, "namespace" if inside else "table")
+        self._both(via, "rename_table", self._find(old, "table"), target)
 
     @_if("register")
-    @rule(via=st.integers(0, 1), id=ids())
-    def deregister_table(self, via: int, id: Id) -> None:
-        """Forget the name of a table."""
-        self._both(via, lambda n: n.deregister_table(self._id(id)))
+    @rule(via=_VIA, old=_PICK, which=_WHICH)
+    def deregister_table(self, via: int, old: _Pick, which: int) -> None:
+        """Forget the name of a table, more often than not of one that holds data."""
+        written = list(self.model.list_tables(recursive=True, include_declared=False))
+        id = written[which % len(written)] if written and which % 4 else self._find(old, "table")
+        self._both(via, "deregister_table", id)
 
     @_if("register")
     @rule(
-        via=st.integers(0, 1),
-        id=ids(),
-        which=st.integers(0, 99),
+        via=_VIA,
+        new=_PICK,
+        which=_WHICH,
         mode=st.sampled_from(("create", "overwrite")),
         wanted=properties(),
     )
     def register_table(
         self,
         via: int,
-        id: Id,
+        new: _Pick,
         which: int,
         mode: Literal["create", "overwrite"],
         wanted: dict[str, str],
     ) -> None:
         """Register a location that is or was in use, or none at all."""
+        id, kept = self._find(new, "table"), self._given(wanted)
+        taken = {self.model.describe_table(t).location for t in tree(self.model)[1]}
         known = [*self._places, f"{self.model.root}/nowhere"]
+        if likely := [p for p in known if p in self._written and p not in taken]:
+            known = [*likely * 2, *known]
         place = known[which % len(known)]
-        kept = self._given(wanted)
 
         def register(namespace: Namespace) -> TableInfo:
             own = place if namespace is self.model else self._places.get(place, "nowhere")
             return namespace.register_table(
-                self._id(id), relative(namespace, own), mode=mode, properties=kept
+                id, relative(namespace, own), mode=mode, properties=kept
             )
 
-        self._both(via, register)
+        note(f"register_table({id}, {place!r}, mode={mode!r}, properties={kept})")
+        self._compare_calls(via, register)
 
-    @rule(via=st.integers(0, 1), id=ids(), missing_ok=st.booleans())
-    def drop_table(self, via: int, id: Id, missing_ok: bool) -> None:  # noqa: FBT001
+    @rule(via=_VIA, old=_PICK, missing_ok=st.booleans())
+    def drop_table(self, via: int, old: _Pick, missing_ok: bool) -> None:  # noqa: FBT001
         """Drop a table."""
-        self._both(via, lambda n: n.drop_table(self._id(id), missing_ok=missing_ok))
+        self._both(via, "drop_table", self._find(old, "table"), missing_ok=missing_ok)
 
     # -- always ------------------------------------------------------------------------------------
 
@@ -302,28 +327,21 @@ class NamespaceMachine(RuleBasedStateMachine):
         for connection in dict.fromkeys(self._connections):
             assert tree(connection) == expected
         self.check_native()
+        self._sound = True
 
     def teardown(self) -> None:
         """Describe and compare everything, then clean up."""
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
+            for connection in dict.fromkeys(self._connections):
+                stack.callback(connection.close)
+            if not self._sound:
+                return
             namespaces, tables = tree(self.model)
             for each in namespaces:
-                self._both(1, partial(_describe_namespace, each))
+                self._both(1, "describe_namespace", each)
             for each in tables:
-                self._both(1, partial(_describe_table, each))
-        finally:
-            with contextlib.ExitStack() as stack:
-                stack.callback(self.close)
-                for connection in dict.fromkeys(self._connections):
-                    stack.callback(connection.close)
-
-
-def _describe_namespace(id: Id, namespace: Namespace) -> NamespaceInfo:
-    return namespace.describe_namespace(id)
-
-
-def _describe_table(id: Id, namespace: Namespace) -> TableInfo:
-    return namespace.describe_table(id, check_declared=True)
+                self._both(1, "describe_table", each, check_declared=True)
 
 
 def _outcome(
