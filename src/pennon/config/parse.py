@@ -203,7 +203,7 @@ def _complete_s3(chosen: dict[str, Any]) -> None:
 def _endpoint(name: str, value: str) -> str:
     if not re.match(r"(?i)^https?://[^/\s]+", value):
         raise InvalidOption(f"{name!r} must begin with http:// or https:// and name a host.")
-    if "@" in value.split("://", 1)[1].split("/", maxsplit=1)[0]:
+    if "@" in value:
         raise InvalidOption(f"{name!r} holds credentials; give them as options of their own.")
     return value.rstrip("/")
 
