@@ -17,8 +17,9 @@ class BadProxy(ThreadingHTTPServer):
     """Forwards to ``upstream`` unless ``weather(method, path)`` names a fault.
 
     ``"cut before"`` closes the connection without forwarding, ``"cut after"`` forwards and closes
-    without answering, ``"500 after"`` forwards and answers 500, ``"503 before"`` answers 503,
-    ``"half"`` sends half the body, ``"hang"`` never answers.
+    without answering, ``"500 after"`` forwards and answers 500, ``"503 before"`` and any other
+    ``"<status> <code>"`` answer so without forwarding, ``"half"`` sends half the body, ``"hang"``
+    never answers.
     """
 
     daemon_threads = True
@@ -63,7 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in {"hang", "cut before"}:
             return self._cut()
         if fault == "503 before":
-            return self._answer(503, [], b"<Error><Code>ServiceUnavailable</Code></Error>")
+            fault = "503 ServiceUnavailable"
+        if fault[:3].isdigit() and fault != "500 after":
+            text = f"<Error><Code>{fault[4:]}</Code><Message>As planned</Message></Error>"
+            return self._answer(int(fault[:3]), [], text.encode())
         host, port = self.server.upstream.hostname or "", self.server.upstream.port
         upstream = http.client.HTTPConnection(host, port, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

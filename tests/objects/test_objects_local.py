@@ -367,6 +367,23 @@ class TestDurability:
         assert synced[-1] == str(root / "a" / "b")
         assert any(".pennon-tmp-" in s for s in synced)
 
+    def test_a_repeated_write_is_synced_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever wrote first may have been killed before it synced."""
+        store = LocalStore(parse_uri(tmp_path))
+        store.put("a/b", b"x", if_absent=True, write_id="w", durability="os")
+        synced: list[str] = []
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        store.put("a/b", b"x", if_absent=True, write_id="w", durability="disk")
+        assert synced[-2:] == [str(tmp_path / "a" / "b"), str(tmp_path / "a")]
+
 
 def _child_puts(path: str, ready: Any, count: Any) -> None:
     store = LocalStore(parse_uri(path))

@@ -26,6 +26,8 @@ _STATUS = re.compile(r"non-2xx status code: (\d{3})|status: (\d{3})|code: (\d{3}
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _DETAIL = re.compile(r"<Message>([^<]{1,300})")
 _KIND = re.compile(r"kind: (Connect|Timeout|Interrupted|Decode|Request)\b")
+# A time-out while connecting is of the kind Timeout too, but then nothing was sent.
+_CONNECTING = re.compile(r"client::legacy::Error\(\s*Connect\b")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _WHO_ARE_YOU = frozenset(
     {
@@ -44,6 +46,8 @@ _WHO_ARE_YOU = frozenset(
 _WRONG_REGION = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect"})
 _INSTANCE_ROLE = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 _THROTTLED = frozenset({"SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded"})
+
+_AGAIN = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,11 @@ class Failure:
         status = _STATUS.search(text)
         code = _CODE.search(text)
         kind = _KIND.search(text)
+        connecting = _CONNECTING.search(text) is not None
         return cls(
             status=int(next(g for g in status.groups() if g)) if status else 0,
             code=code[1] if code else "",
-            kind=kind[1] if kind else "",
+            kind="Connect" if connecting else kind[1] if kind else "",
             text=text,
             name=type(error).__name__,
         )
@@ -112,8 +117,10 @@ class Failure:
         """Whether the same request may succeed a moment later."""
         if self.no_credentials:
             return True
-        if self.unimplemented:
+        if self.unimplemented or self.wrong_region:
             return False
+        if self.code in _AGAIN:
+            return True
         if self.status:
             return self.status in {408, 429} or self.status >= 500  # noqa: PLR2004
         return bool(self.kind) or self.name in {"GenericError", "JoinError"}
@@ -124,9 +131,14 @@ class Failure:
         return any(host in self.text for host in _INSTANCE_ROLE)
 
     @property
+    def wrong_region(self) -> bool:
+        """Whether the bucket is in another region than the client was told."""
+        return self.code in _WRONG_REGION or "incorrectly configured region" in self.text
+
+    @property
     def maybe_applied(self) -> bool:
         """Whether a write that ended so may have been applied all the same."""
-        if self.no_credentials or self.kind == "Connect":
+        if self.no_credentials or self.kind == "Connect" or self.code in _THROTTLED:
             return False
         return self.status in {0, 408} or self.status >= 500  # noqa: PLR2004
 
@@ -151,7 +163,7 @@ class Failure:
             )
         if self.not_found:
             return ObjectNotFound(f"{place} holds no object {key!r}.", key=key)
-        if self.code in _WRONG_REGION:
+        if self.wrong_region:
             return InvalidOption(f"{place} is in another region ({said}); set the option 'region'.")
         if self.status == 401 or self.code in _WHO_ARE_YOU:  # noqa: PLR2004
             return Unauthenticated(

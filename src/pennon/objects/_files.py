@@ -433,7 +433,16 @@ class Draft:
         found = _status(directory, name)
         if found is None or not self.tag:
             return None
-        return found if _signed(directory, name, found, self.tag) else None
+        if not _signed(directory, name, found, self.tag):
+            return None
+        if self.sync:  # the earlier call may have died before it synced
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                _sync(fd)
+            finally:
+                os.close(fd)
+            _sync(directory)
+        return found
 
     @contextmanager
     def _temporary(self, directory: int) -> Generator[str]:

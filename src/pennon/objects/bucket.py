@@ -113,7 +113,7 @@ class BucketStore(ObjectStore):
         end = Deadline.after(deadline, self.default_deadline)
         if range is not None and range[0] == range[1]:
             return self._nothing(key, end)
-        return self._retry(lambda client: self._get(client, key, range), key, end, "reading")
+        return self._retry(lambda client: self._get(client, key, range, end), key, end, "reading")
 
     def head(self, key: str, *, deadline: float | Deadline | None = None) -> ObjectMeta | None:
         """Return what is known of an object; see :meth:`ObjectStore.head`."""
@@ -217,7 +217,7 @@ class BucketStore(ObjectStore):
         kind: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[self.uri.scheme]
         config, client = self._options.for_obstore()
         client = {
-            "connect_timeout": timedelta(seconds=min(seconds, _CONNECT)),
+            "connect_timeout": timedelta(seconds=min(0.8 * seconds, _CONNECT)),
             **client,
             "timeout": timedelta(seconds=min(seconds, self._longest)),
         }
@@ -303,7 +303,7 @@ class BucketStore(ObjectStore):
                 f"What answers for {self.uri} is no object store, since it sends no ETag; check "
                 "the endpoint."
             )
-        return str(meta["e_tag"]).strip('"')
+        return str(meta["e_tag"]).removeprefix("W/").strip('"')
 
     def condition(self, if_match: str) -> dict[str, str]:
         """Return obstore's update condition for an etag of :meth:`_etag`."""
@@ -322,7 +322,9 @@ class BucketStore(ObjectStore):
         self._answered = self._bucket_seen = self._proven = True
         return ObjectMeta(key, size, self._etag(answer), datetime.now(UTC))
 
-    def _get(self, client: Any, key: str, span: tuple[int, int] | None) -> StoredObject:
+    def _get(
+        self, client: Any, key: str, span: tuple[int, int] | None, end: Deadline
+    ) -> StoredObject:
         import obstore
 
         try:
@@ -331,12 +333,12 @@ class BucketStore(ObjectStore):
             )
         except Exception as error:
             if Failure.of(error).beyond_end:
-                return self._nothing(key, Deadline.after(None, self.default_deadline))
+                return self._nothing(key, end)
             raise
         self._answered = True
         meta = self.meta(key, answer.meta)
-        start, end = span or (0, meta.size)
-        wanted = max(0, min(end, meta.size) - start)
+        start, stop = span or (0, meta.size)
+        wanted = max(0, min(stop, meta.size) - start)
         try:
             data = bytes(answer.bytes())
         except Exception as error:
