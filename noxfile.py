@@ -1,0 +1,92 @@
+"""Everything one does in this repository: `pip install nox`, then `nox -l`."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["tests", "lint", "typecheck"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+SOURCE = {"PYTHONPATH": "src"}
+PLACES = ("src", "tests", "examples", "noxfile.py")
+
+
+def install_services(session: nox.Session, *, required: bool) -> None:
+    """Fetch what is missing; tests fall back, and say so, where something cannot be had."""
+    session.run(
+        "python",
+        "-m",
+        "pennon.testing.services",
+        "install",
+        env=SOURCE,
+        success_codes=[0] if required else [0, 1],
+    )
+
+
+@nox.session(reuse_venv=False)
+def quickstart(session: nox.Session) -> None:
+    """Install pennon into a fresh environment and run the main job; takes a root to do it in."""
+    session.install(".")
+    session.run("python", "examples/quickstart.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests against real services, which are installed first."""
+    session.install("-e", ".[dev]")
+    install_services(session, required=False)
+    parallel = [] if session.posargs else ["-n", "2", "--dist", "loadfile"]
+    session.run("pytest", *parallel, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run races and state machines ten times as long, one test after the other."""
+    session.install("-e", ".[dev]")
+    install_services(session, required=False)
+    env = {"PENNON_RACE_ROUNDS": "200", "HYPOTHESIS_PROFILE": "soak"}
+    session.run("pytest", "--timeout=7200", *session.posargs, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, lint rules, the layers of the house and the size of files."""
+    session.install(*EXTRAS["lint"])
+    session.run("ruff", "format", "--check", *PLACES)
+    session.run("ruff", "check", *PLACES)
+    session.run("lint-imports", env=SOURCE)
+    session.run("pytest", "-q", "-c", os.devnull, "--noconftest", "tests/meta/test_files.py")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check the types of the package, strictly."""
+    session.install("-e", ".[dev,typecheck]")
+    session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install(*EXTRAS["docs"])
+    session.run("mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", *session.posargs)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Install the servers that tests run against, into a cache outside the checkout."""
+    install_services(session, required=True)
+    session.run("python", "-m", "pennon.testing.services", "status", env=SOURCE)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure catalog operations beside the native ones, on disk and on MinIO."""
+    session.install("-e", ".[dev]")
+    install_services(session, required=False)
+    session.run("python", "tests/bench/run.py", *session.posargs)

@@ -1,0 +1,75 @@
+"""Rules about files, readable without importing the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PLACES = ("src", "tests", "examples", "docs", ".ci")
+TEXTS = [
+    *(
+        path
+        for place in PLACES
+        for path in sorted((ROOT / place).rglob("*"))
+        if path.suffix in {".py", ".md", ".yml", ""}
+        and path.is_file()
+        and not {"site", "__pycache__"} & set(path.parts)
+    ),
+    *(ROOT / name for name in ("README.md", "noxfile.py", "pyproject.toml")),
+]
+
+NOT_IN_SOURCES = {
+    "print": re.compile(r"(?<![\w.])print\("),
+    "a debugger": re.compile(r"\bbreakpoint\(\)|\bpdb\b"),
+    "an unfinished note": re.compile(r"\b(TODO|FIXME|XXX|HACK)\b"),
+}
+NOT_ANYWHERE = {
+    "a home directory": re.compile(r"/(?:home|Users)/(?!\.\.\.)\w+|/root/\.|(?<![\w.])/work/\w+"),
+    "a package registry": re.compile(r"(?:pypi|pythonhosted|npmjs|proxy\.golang)\.(?:org|com)\b"),
+    "a merge conflict": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_there_are_files_to_check() -> None:
+    assert len(SOURCES) > 20
+    assert len(TEXTS) > len(SOURCES)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_a_file_stays_small_and_clean(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) < 600
+    found = [what for what, pattern in NOT_IN_SOURCES.items() if pattern.search(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_a_file_names_nothing_of_one_machine(path: Path) -> None:
+    if path == Path(__file__):
+        return
+    text = path.read_text("utf-8")
+    found = {what: p.findall(text) for what, p in NOT_ANYWHERE.items() if p.search(text)}
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("print", "x = 1; print(x)"),
+        ("a debugger", "breakpoint()"),
+        ("an unfinished note", "# TODO: later"),
+        ("a home directory", "see /home/someone/x"),
+        ("a package registry", "https://" + "pypi" + ".org/simple"),
+        ("a merge conflict", "<<<<<<< HEAD\n"),
+    ],
+)
+def test_the_rules_find_what_they_forbid(rule: str, text: str) -> None:
+    assert {**NOT_IN_SOURCES, **NOT_ANYWHERE}[rule].search(text)
