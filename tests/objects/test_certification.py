@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
 
+from conftest import open_root
 from pennon.errors import Unavailable, UnsafeStore
 from pennon.objects import Certificate, ObjectStore, certification, certify
 from pennon.objects.certification import CERTIFICATE_KEY
 from pennon.testing.faults import BrokenStore, Defect, Fault, FaultyStore
+from pennon.testing.services import TestRoot
 
 
 @pytest.mark.parametrize(
@@ -110,9 +115,31 @@ def test_an_unreliable_store_is_no_verdict(memory_store: ObjectStore) -> None:
     assert certify(store).safe
 
 
-def test_two_processes_worth_of_certifiers(local_store: ObjectStore) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+def _certify_there(root: TestRoot, barrier: Any, results: Any) -> None:
+    store = open_root(root)
+    barrier.wait(60)
+    results.put(certify(store).safe)
 
+
+@pytest.mark.parametrize("kind", ["local_root", "s3_root"])
+def test_four_processes_certify_a_fresh_root_at_once(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    found = request.getfixturevalue(kind)
+    root = TestRoot(found) if isinstance(found, str) else found
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(4), spawn.Queue()
+    workers = [spawn.Process(target=_certify_there, args=(root, barrier, results)) for _ in "1234"]
+    for worker in workers:
+        worker.start()
+    assert [results.get(timeout=60) for _ in workers] == [True] * 4
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert [m.key for m in open_root(root).list()] == [CERTIFICATE_KEY]
+
+
+def test_threads_certify_one_root_at_once(local_store: ObjectStore) -> None:
     stores = [FaultyStore(local_store, []) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(certify, stores))

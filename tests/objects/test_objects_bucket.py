@@ -219,6 +219,19 @@ class TestDeadlines:
         proxy.once("GET", "hang")
         assert store.get("a", deadline=5).data == b"x"
 
+    def test_the_time_out_of_the_options_holds_for_each_request(
+        self, s3_root: TestRoot, bad_proxies: list[BadProxy]
+    ) -> None:
+        proxy, _ = start_proxy(bad_proxies, s3_root)
+        store = open_root(s3_root.via(proxy.endpoint), timeout="200ms")
+        store.put("a", b"x")
+        hangs = iter(["hang", "hang", "hang"])
+        proxy.weather = lambda method, path: next(hangs, "")
+        start = time.monotonic()
+        assert store.get("a", deadline=20).data == b"x"
+        assert 0.5 < time.monotonic() - start < 3
+        assert proxy.count("GET") == 4
+
     def test_an_endpoint_that_never_answers(self, s3_root: TestRoot) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))

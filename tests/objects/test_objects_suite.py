@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from pennon.testing.services import TestRoot
+from hypothesis.stateful import run_state_machine_as_test
 
 from pennon.config import parse_options
 from pennon.objects import ObjectStore, open_store
 from pennon.testing.faults import FaultyStore
 from pennon.testing.objects_suite import ObjectStoreSuite, store_machine
+from pennon.testing.services import TestRoot
 from pennon.uri import parse_uri
 
 
@@ -62,21 +63,19 @@ class TestFaultyWithoutFaults(ObjectStoreSuite):
         return FaultyStore(memory_store, [])
 
 
-def _local() -> ObjectStore:
-    uri = parse_uri(tempfile.mkdtemp(dir=_directory.name))
-    return open_store(uri, parse_options(uri))
+def test_local_machine(tmp_path: Path) -> None:
+    def make() -> ObjectStore:
+        uri = parse_uri(tmp_path / uuid.uuid4().hex)
+        return open_store(uri, parse_options(uri))
 
-
-_directory = tempfile.TemporaryDirectory(prefix="pennon-objects-")
-_Local = store_machine(_local)
-TestLocalMachine = _Local.TestCase
-TestLocalMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(
+        store_machine(make),
+        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+    )
 
 
 @pytest.mark.parametrize("kind", ["s3_root", "azure_root", "gcs_root"])
 def test_bucket_machine(kind: str, request: pytest.FixtureRequest) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
     root: TestRoot = request.getfixturevalue(kind)
 
     def make() -> ObjectStore:

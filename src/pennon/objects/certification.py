@@ -137,7 +137,8 @@ def _keep(store: ObjectStore, verdict: Certificate, end: Deadline) -> None:
     try:
         store.put(CERTIFICATE_KEY, text, if_absent=True, deadline=end)
     except ObjectAlreadyExists:
-        if _read(store, end) is None or verdict.safe:
+        kept = _read(store, end)
+        if kept is None or (verdict.safe and not kept.safe):
             store.put(CERTIFICATE_KEY, text, deadline=end)
 
 
