@@ -32,7 +32,15 @@ _Pick = tuple[Id, int | None, bool]
 """An id spelled out; or the number of one that exists; or that one with a name added."""
 _VIA = st.integers(0, 1)
 _WHICH = st.integers(0, 30)
-_PICK: st.SearchStrategy[_Pick] = st.tuples(ids(), st.none() | _WHICH, st.booleans())
+_MOSTLY = st.sampled_from((True, True, True, False))
+_OLD: st.SearchStrategy[_Pick] = st.tuples(
+    ids(),
+    st.one_of(_WHICH, _WHICH, _WHICH, st.none()),
+    st.just(False),  # noqa: FBT003
+)
+_NEW: st.SearchStrategy[_Pick] = st.tuples(
+    ids(), st.one_of(_WHICH, _WHICH, st.none()), st.sampled_from((True, True, False))
+)
 
 
 def _if(*needed: Capability) -> Any:
@@ -88,10 +96,19 @@ class NamespaceMachine(RuleBasedStateMachine):
         self._sound = True
         """Whether the last comparison was made to its end."""
 
-    @initialize(odd=st.sampled_from(ODD_NAMES))
-    def choose_names(self, odd: str) -> None:
-        """Let one of the three names ids are made of be an odd one, another one in every run."""
+    @initialize(
+        odd=st.sampled_from(ODD_NAMES),
+        start=st.lists(st.tuples(_NEW, st.booleans()), min_size=4, max_size=10),
+    )
+    def begin(self, odd: str, start: list[tuple[_Pick, bool]]) -> None:
+        """Fill the catalog a little; one of the three names that ids are made of is an odd one."""
         self._names = ("a", "b", odd)
+        for pick, nest in start:
+            id = self._find(pick, "namespace")
+            if nest and "nested" in self.subject.capabilities:
+                self._both(0, "create_namespace", id)
+            else:
+                self._both(0, "declare_table", id)
 
     def _find(self, pick: _Pick, kind: Literal["namespace", "table"]) -> Id:
         """Return the id a rule drew: spelled out, or one of those that exist, or a new child."""
@@ -102,6 +119,14 @@ class NamespaceMachine(RuleBasedStateMachine):
                 found = existing[which % len(existing)]
                 return (*found, self._names["abc".index(parts[0])]) if extend else found
         return tuple(self._names["abc".index(part)] for part in parts)
+
+    def _target(self, pick: _Pick, inside: bool) -> Id:  # noqa: FBT001
+        """Return an id for a table to be made: in a namespace that exists, or one that is taken."""
+        parts, which, extend = pick
+        return self._find(
+            pick if inside else (parts, which, extend and which is None),
+            ("namespace" if inside else "table"),
+        )
 
     def _both(self, via: int, operation: str, *args: Any, **options: Any) -> Any:
         """Do it on both sides, compare, and return what the model returned, None for an error."""
@@ -146,7 +171,7 @@ class NamespaceMachine(RuleBasedStateMachine):
     @_if("nested")
     @rule(
         via=_VIA,
-        new=_PICK,
+        new=_NEW,
         mode=st.sampled_from(("create", "create", "exist_ok", "overwrite")),
         wanted=properties(),
     )
@@ -162,7 +187,7 @@ class NamespaceMachine(RuleBasedStateMachine):
         self._both(via, "create_namespace", id, mode=mode, properties=kept)
 
     @_if("update")
-    @rule(via=_VIA, old=_PICK, new=properties(), gone=st.lists(st.sampled_from("kl"), max_size=2))
+    @rule(via=_VIA, old=_OLD, new=properties(), gone=st.lists(st.sampled_from("kl"), max_size=2))
     def update_namespace(self, via: int, old: _Pick, new: dict[str, str], gone: list[str]) -> None:
         """Update properties."""
         unset = [k for k in gone if k not in new]
@@ -170,32 +195,7 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @rule(
         via=_VIA,
-        old=_PICK,
-        behavior=st.sampled_from(("restrict", "restrict", "cascade")),
-        missing_ok=st.booleans(),
-    )
-    def drop_namespace(
-        self,
-        via: int,
-        old: _Pick,
-        behavior: Literal["restrict", "cascade"],
-        missing_ok: bool,  # noqa: FBT001
-    ) -> None:
-        """Drop a namespace."""
-        id = self._find(old, "namespace")
-        self._both(via, "drop_namespace", id, behavior=behavior, missing_ok=missing_ok)
-
-    @rule(via=_VIA, pick=st.none() | _PICK)
-    def describe_namespace(self, via: int, pick: _Pick | None) -> None:
-        """Describe a namespace and ask whether it exists."""
-        id = self._find(pick, "namespace") if pick else ()
-        self._both(via, "namespace_exists", id)
-        if id:
-            self._both(via, "describe_namespace", id)
-
-    @rule(
-        via=_VIA,
-        pick=st.none() | _PICK,
+        pick=st.none() | _OLD,
         limit=st.none() | st.integers(1, 3),
         recursive=st.booleans(),
         include_declared=st.booleans(),
@@ -227,7 +227,7 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     # -- tables ------------------------------------------------------------------------------------
 
-    @rule(via=_VIA, new=_PICK, inside=st.booleans(), wanted=properties())
+    @rule(via=_VIA, new=_NEW, inside=_MOSTLY, wanted=properties())
     def declare_table(
         self,
         via: int,
@@ -236,18 +236,20 @@ class NamespaceMachine(RuleBasedStateMachine):
         wanted: dict[str, str],
     ) -> None:
         """Declare a table; its location is a new one."""
-        id, kept = self._find(new, "namespace" if inside else "table"), self._given(wanted)
+        id, kept = self._target(new, inside), self._given(wanted)
         used = set(self._places.values())
         made = self._both(via, "declare_table", id, properties=kept)
         if made is not None and "nested" in self.subject.capabilities:
             assert self._places[made.location] not in used, "a location was handed out twice"
 
-    @rule(via=_VIA, pick=_PICK, check=st.booleans())
-    def describe_table(self, via: int, pick: _Pick, check: bool) -> None:  # noqa: FBT001
-        """Describe a table and ask whether it exists."""
-        id = self._find(pick, "table")
-        self._both(via, "table_exists", id)
-        self._both(via, "describe_table", id, check_declared=check)
+    @rule(via=_VIA, pick=_OLD, check=st.booleans())
+    def describe(self, via: int, pick: _Pick, check: bool) -> None:  # noqa: FBT001
+        """Describe what has an id, and ask what exists."""
+        for id in dict.fromkeys((self._find(pick, "table"), self._find(pick, "namespace"))):
+            self._both(via, "table_exists", id)
+            self._both(via, "describe_table", id, check_declared=check)
+            self._both(via, "namespace_exists", id)
+            self._both(via, "describe_namespace", id)
 
     @precondition(lambda machine: bool(cast("NamespaceMachine", machine).declared()))
     @rule(via=_VIA, which=_WHICH)
@@ -266,24 +268,16 @@ class NamespaceMachine(RuleBasedStateMachine):
         return [i for i in self.model.list_tables(recursive=True) if i not in written]
 
     @_if("rename")
-    @rule(via=_VIA, old=_PICK, new=_PICK, inside=st.booleans())
+    @rule(via=_VIA, old=_OLD, new=_NEW, inside=_MOSTLY)
     def rename_table(self, via: int, old: _Pick, new: _Pick, inside: bool) -> None:  # noqa: FBT001
         """Rename or move a table."""
-        target = self._find(new, "namespace" if inside else "table")
-        self._both(via, "rename_table", self._find(old, "table"), target)
-
-    @_if("register")
-    @rule(via=_VIA, old=_PICK, which=_WHICH)
-    def deregister_table(self, via: int, old: _Pick, which: int) -> None:
-        """Forget the name of a table, more often than not of one that holds data."""
-        written = list(self.model.list_tables(recursive=True, include_declared=False))
-        id = written[which % len(written)] if written and which % 4 else self._find(old, "table")
-        self._both(via, "deregister_table", id)
+        self._both(via, "rename_table", self._find(old, "table"), self._target(new, inside))
 
     @_if("register")
     @rule(
         via=_VIA,
-        new=_PICK,
+        new=_NEW,
+        inside=_MOSTLY,
         which=_WHICH,
         mode=st.sampled_from(("create", "overwrite")),
         wanted=properties(),
@@ -292,12 +286,13 @@ class NamespaceMachine(RuleBasedStateMachine):
         self,
         via: int,
         new: _Pick,
+        inside: bool,  # noqa: FBT001
         which: int,
         mode: Literal["create", "overwrite"],
         wanted: dict[str, str],
     ) -> None:
         """Register a location that is or was in use, or none at all."""
-        id, kept = self._find(new, "table"), self._given(wanted)
+        id, kept = self._target(new, inside), self._given(wanted)
         taken = {self.model.describe_table(t).location for t in tree(self.model)[1]}
         known = [*self._places, f"{self.model.root}/nowhere"]
         if likely := [p for p in known if p in self._written and p not in taken]:
@@ -313,10 +308,32 @@ class NamespaceMachine(RuleBasedStateMachine):
         note(f"register_table({id}, {place!r}, mode={mode!r}, properties={kept})")
         self._compare_calls(via, register)
 
-    @rule(via=_VIA, old=_PICK, missing_ok=st.booleans())
-    def drop_table(self, via: int, old: _Pick, missing_ok: bool) -> None:  # noqa: FBT001
-        """Drop a table."""
-        self._both(via, "drop_table", self._find(old, "table"), missing_ok=missing_ok)
+    @rule(
+        via=_VIA,
+        old=_OLD,
+        how=st.sampled_from(("drop", "drop", "deregister", "deregister", "restrict", "cascade")),
+        which=_WHICH,
+        missing_ok=st.booleans(),
+    )
+    def remove(
+        self,
+        via: int,
+        old: _Pick,
+        how: str,
+        which: int,
+        missing_ok: bool,  # noqa: FBT001
+    ) -> None:
+        """Drop or deregister a table, more often than not one with data, or drop a namespace."""
+        if how in {"restrict", "cascade"}:
+            id = self._find(old, "namespace")
+            self._both(via, "drop_namespace", id, behavior=how, missing_ok=missing_ok)
+            return
+        written = list(self.model.list_tables(recursive=True, include_declared=False))
+        id = written[which % len(written)] if written and which % 4 else self._find(old, "table")
+        if how == "deregister" and "register" in self.subject.capabilities:
+            self._both(via, "deregister_table", id)
+        else:
+            self._both(via, "drop_table", id, missing_ok=missing_ok)
 
     # -- always ------------------------------------------------------------------------------------
 
