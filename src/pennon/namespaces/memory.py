@@ -37,8 +37,8 @@ class _Shared:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.catalog = Catalog()
-        self.written: set[str] = set()
-        """Locations that hold data, named or not."""
+        self.written: dict[str, object] = {}
+        """Locations that hold data, named or not, and what storage keeps there."""
 
 
 _roots: dict[str, _Shared] = {}
@@ -61,7 +61,7 @@ class MemoryNamespace(Namespace):
     catalog belongs to this instance alone. A forked child starts with empty catalogs, and an
     instance made before the fork raises ``Unsupported`` there.
 
-    The catalog holds no data: whoever writes some says so by :meth:`mark_written`.
+    The catalog makes no data: whoever writes some hands them over by :meth:`mark_written`.
 
     Args:
         root: ``memory://name``, or None for a catalog of its own.
@@ -141,9 +141,8 @@ class MemoryNamespace(Namespace):
         with shared.lock:
             change = rule(shared.catalog)
             shared.catalog = change.catalog
-            shared.written.difference_update(
-                e.location for e in change.dropped if e.location is not None
-            )
+            for entry in change.dropped:
+                shared.written.pop(entry.location or "", None)
         return change
 
     def _table_info(self, entry: Entry | None, *, declared: bool | None = None) -> TableInfo:
@@ -151,8 +150,15 @@ class MemoryNamespace(Namespace):
         assert entry.location is not None
         return TableInfo(entry.id, entry.location, entry.properties, declared)
 
-    def mark_written(self, id: IdLike) -> None:
-        """Note that a table holds data from now on.
+    def mark_written(self, id: IdLike, data: object = None) -> object:
+        """Note that a table holds data from now on; they are let go when the table is dropped.
+
+        Args:
+            id: The table.
+            data: What storage keeps for it.
+
+        Returns:
+            What the table holds now: of racing callers, what the first one gave.
 
         Raises:
             TableNotFound: No table has the id.
@@ -161,7 +167,19 @@ class MemoryNamespace(Namespace):
         shared = self._enter()
         with shared.lock:
             entry = model.get_table(shared.catalog, parsed)
-            shared.written.add(entry.location or "")
+            return shared.written.setdefault(entry.location or "", data)
+
+    def data_of(self, id: IdLike) -> object:
+        """Return what :meth:`mark_written` noted for a table; None if it is only declared.
+
+        Raises:
+            TableNotFound: No table has the id.
+        """
+        parsed = parse_id(id, what="table")
+        shared = self._enter()
+        with shared.lock:
+            entry = model.get_table(shared.catalog, parsed)
+            return shared.written.get(entry.location or "")
 
     # -- namespaces ------------------------------------------------------------------------------
 
@@ -284,7 +302,7 @@ class MemoryNamespace(Namespace):
         shared = self._enter()
         with shared.lock:
             catalog = shared.catalog
-            written = None if include_declared else shared.written.copy()
+            written = None if include_declared else set(shared.written)
         found = model.list_tables(catalog, above, recursive=recursive)
         if written is not None:
             found = [i for i in found if catalog[i].location in written]

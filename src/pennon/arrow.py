@@ -1,0 +1,285 @@
+"""Data in: one Arrow stream from whatever holds rows.
+
+Streams stay streams: nothing is read before the reader is, except the rows of Python dicts, and the
+first batch of an iterable that does not say its schema.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import InvalidInput, SchemaMismatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ACCEPTED", "to_reader"]
+
+ACCEPTED = (
+    "anything with __arrow_c_stream__ or __arrow_c_array__ (pyarrow, polars, pandas, duckdb), an "
+    "iterable of record batches, a list of dicts, or a dict of lists"
+)
+_ROWS = 8192
+"""Rows converted at a time: bounds memory, and 32-bit offsets then hold 256 KiB per value."""
+
+
+def to_reader(data: Any, schema: pa.Schema | None = None) -> pa.RecordBatchReader:
+    """Return the rows as one Arrow stream.
+
+    View layouts, which many Arrow tools cannot read, become the plain ones. With a schema the
+    stream has exactly that one: columns are matched by name, a missing nullable column becomes
+    NULL, and another layout of the same values (``large_string`` for ``string``, dictionary
+    encoding) is converted; a type that holds other values is refused, never cast. The rows of
+    Python dicts take the types of the schema.
+
+    Args:
+        data: See :data:`ACCEPTED`.
+        schema: What the stream must be; that of the data if None.
+
+    Raises:
+        InvalidInput: No stream can be made of the data.
+        SchemaMismatch: The data do not fit ``schema``; for single values (a NULL where none is
+            allowed) only when the stream is read.
+    """
+    import pyarrow as pa
+
+    reader = _open(data, schema)
+    names = reader.schema.names
+    if len(set(names)) != len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise InvalidInput(f"The data have more than one column {twice[0]!r}; rename one.")
+    target = _plain_schema(reader.schema) if schema is None else schema
+    if not target.names:
+        raise InvalidInput("The data have no columns; a table needs at least one.")
+    if reader.schema.equals(target, check_metadata=True):
+        return reader
+    convert = _converter(reader.schema, target)
+    return pa.RecordBatchReader.from_batches(target, _converted(reader, target, convert))
+
+
+# -- from anything to a reader -------------------------------------------------------------------
+
+
+def _open(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    if isinstance(data, pa.RecordBatchReader):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.RecordBatchReader.from_batches(data.schema, iter([data]))
+    if isinstance(data, Mapping):
+        return _from_rows(lambda: pa.table(dict(data), schema=_chosen(schema, data)))
+    if hasattr(data, "__arrow_c_stream__"):
+        return _imported(lambda: pa.RecordBatchReader.from_stream(data), data)
+    if hasattr(data, "__arrow_c_array__"):
+        return _imported(lambda: _open(pa.record_batch(data), None), data)
+    if isinstance(getattr(data, "schema", None), pa.Schema) and hasattr(data, "to_batches"):
+        return pa.RecordBatchReader.from_batches(data.schema, _batches(data.to_batches()))
+    if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
+        return _from_dicts(data, schema)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
+        return _from_batches(data, schema)
+    raise _refused(data)
+
+
+def _refused(data: object) -> InvalidInput:
+    return InvalidInput(f"A {type(data).__name__} holds no rows; pass {ACCEPTED}.")
+
+
+def _imported(make: Callable[[], pa.RecordBatchReader], data: object) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    try:
+        return make()
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The {type(data).__name__} exports no rows with columns ({error}); pass {ACCEPTED}."
+        ) from error
+
+
+def _chosen(schema: pa.Schema | None, names: Iterable[str]) -> pa.Schema | None:
+    """The part of the schema that the rows have, so that what they lack is told from NULL."""
+    import pyarrow as pa
+
+    known = list(names)
+    if schema is None or not set(known) <= set(schema.names):
+        return None
+    return pa.schema([schema.field(n) for n in known])
+
+
+def _from_rows(make: Callable[[], pa.Table]) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    try:
+        return make().to_reader()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        text = str(error).split("\n", maxsplit=1)[0]
+        raise SchemaMismatch(f"The rows do not make columns of one type each: {text}.") from error
+
+
+def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    if not rows:
+        if schema is None:
+            raise InvalidInput("An empty list has no columns; pass schema= as well.")
+        return schema.empty_table().to_reader()
+    names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+    if any(not isinstance(name, str) for name in names):
+        raise InvalidInput("The keys of the dicts are names of columns; make them strings.")
+    chosen = _chosen(schema, names)
+    return _from_rows(
+        lambda: pa.table(
+            [
+                pa.array([r.get(n) for r in rows], None if chosen is None else chosen.field(n).type)
+                for n in names
+            ],
+            names=names,
+        )
+    )
+
+
+def _from_batches(data: Iterable[Any], schema: pa.Schema | None) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    known = getattr(data, "schema", None)
+    batches = _batches(data)
+    if not isinstance(known, pa.Schema):
+        first = next(batches, None)
+        if first is None and schema is None:
+            raise InvalidInput("An empty iterable has no columns; pass schema= as well.")
+        known = schema if first is None else first.schema
+        batches = batches if first is None else itertools.chain([first], batches)
+    return pa.RecordBatchReader.from_batches(known, batches)
+
+
+def _batches(data: Iterable[Any]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for item in data:
+        if isinstance(item, pa.Table):
+            yield from item.to_batches()
+        elif isinstance(item, pa.RecordBatch):
+            yield item
+        else:
+            raise InvalidInput(
+                f"The iterable yields a {type(item).__name__}, not record batches; pass {ACCEPTED}."
+            )
+
+
+# -- from one schema to another ------------------------------------------------------------------
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type with plain layouts in place of view layouts, at any depth."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_struct(kind):
+        return pa.struct([f.with_type(_plain(f.type)) for f in kind])
+    if types.is_list(kind) or types.is_list_view(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if types.is_large_list(kind) or types.is_large_list_view(kind):
+        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    return kind
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([f.with_type(_plain(f.type)) for f in schema], metadata=schema.metadata)
+
+
+def _values(kind: pa.DataType) -> object:
+    """What a type can hold, without how it is laid out: equal for types that cast losslessly."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _values(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "string"
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "binary"
+    if (
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    ):
+        return "list", _values(kind.value_type)
+    if types.is_struct(kind):
+        return "struct", tuple((f.name, _values(f.type)) for f in kind)
+    return kind
+
+
+def _converter(source: pa.Schema, target: pa.Schema) -> Callable[[pa.RecordBatch], list[pa.Array]]:
+    import pyarrow as pa
+
+    extra = [n for n in source.names if n not in target.names]
+    if extra:
+        raise SchemaMismatch(
+            f"The data have a column {extra[0]!r} that the schema lacks; it has "
+            f"{', '.join(map(repr, target.names)) or 'none'}.",
+            columns=tuple(extra),
+        )
+    for field in target:
+        if field.name not in source.names:
+            if not field.nullable:
+                raise SchemaMismatch(
+                    f"The data lack the column {field.name!r}, which allows no NULL.",
+                    columns=(field.name,),
+                )
+            continue
+        given = source.field(field.name).type
+        if not pa.types.is_null(given) and _values(given) != _values(field.type):
+            raise SchemaMismatch(
+                f"The column {field.name!r} is {given} and must be {field.type}; cast it first.",
+                columns=(field.name,),
+            )
+
+    def convert(batch: pa.RecordBatch) -> list[pa.Array]:
+        return [_column(batch, field) for field in target]
+
+    return convert
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    import pyarrow as pa
+
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    array = batch.column(field.name)
+    if not field.nullable and array.null_count:
+        raise SchemaMismatch(
+            f"The column {field.name!r} holds a NULL, which the schema does not allow.",
+            columns=(field.name,),
+        )
+    if array.type.equals(field.type):
+        return array
+    try:
+        return array.cast(field.type)
+    except pa.ArrowException as error:
+        raise SchemaMismatch(
+            f"The column {field.name!r} is {array.type} and cannot become {field.type}: {error}.",
+            columns=(field.name,),
+        ) from error
+
+
+def _converted(
+    reader: pa.RecordBatchReader,
+    target: pa.Schema,
+    convert: Callable[[pa.RecordBatch], list[pa.Array]],
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    for batch in reader:
+        for start in range(0, batch.num_rows, _ROWS):
+            columns = convert(batch.slice(start, _ROWS))
+            yield pa.RecordBatch.from_arrays(columns, schema=target)

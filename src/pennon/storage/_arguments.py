@@ -1,0 +1,61 @@
+"""What every backend checks in the same words."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pennon.arrow import to_reader
+from pennon.errors import InvalidFilter, InvalidInput, InvalidOption
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["check_filter", "check_mode", "check_write_id", "rows_of"]
+
+
+def rows_of(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    """Return the rows of a new table as a stream.
+
+    Raises:
+        InvalidInput: Neither data nor schema, or data no Arrow stream can be made of.
+    """
+    if data is not None:
+        return to_reader(data, schema)
+    if schema is None:
+        raise InvalidInput("A new table needs columns; pass data, or schema= for an empty table.")
+    return to_reader(schema.empty_table(), schema)
+
+
+def check_write_id(write_id: str | None) -> str:
+    """Return the write id, drawn at random if the caller gave none.
+
+    Raises:
+        InvalidOption: An empty one, or not a string.
+    """
+    if write_id is None:
+        return uuid.uuid4().hex
+    if not isinstance(write_id, str) or not write_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"write_id={write_id!r} must be a unique string, or None.")
+    return write_id
+
+
+def check_mode(mode: str) -> None:
+    """Refuse a mode of writing that is none.
+
+    Raises:
+        InvalidOption: It is not ``"append"``.
+    """
+    if mode != "append":
+        raise InvalidOption(f"mode={mode!r} must be 'append'.")
+
+
+def check_filter(filter: str | None, table: str) -> str | None:
+    """Return the filter; an empty one is refused, because it says neither all rows nor none.
+
+    Raises:
+        InvalidFilter: An empty string, or no string.
+    """
+    if filter is None or (isinstance(filter, str) and filter.strip()):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return filter
+    raise InvalidFilter(f"{filter!r} is no filter on {table}; pass SQL text, or None for all rows.")

@@ -1,0 +1,221 @@
+"""Exclusive create.
+
+1. Claim the name in the catalog: an atomic insert, which gives a fresh location. If the name is
+   taken but nothing was written there (its claimer crashed, is slow, or only declared it), adopt
+   that location.
+2. Write the data files.
+3. Commit version 1 strictly: an overwrite of version 0 without retries, which succeeds for exactly
+   one of all who try, the claimer and every adopter included.
+4. See the commit in the history, and the name still leading to it; only then there is a receipt.
+
+A create that fails between 1 and 3 leaves the name declared and takes back its files. Giving the
+name back as well would not be safe: an adopter may commit at any moment, and removing the name
+after that would lose rows somebody was told are there. To keep this rare, the first rows are read
+before the claim, so that data that are broken from the start claim nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import (
+    CommitConflict,
+    OutcomeUnknown,
+    PennonError,
+    TableAlreadyExists,
+    TableNotFound,
+    VersionNotFound,
+)
+from pennon.namespaces.abc import Id, Namespace, TableInfo
+from pennon.namespaces.names import show_id
+from pennon.retry import Backoff, Deadline
+from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
+from pennon.storage._lance.fragments import discard, peek, write_files
+from pennon.storage._lance.history import Write, data_files, read_receipt, transaction_file
+from pennon.storage._lance.places import Place
+from pennon.storage.abc import CommitReceipt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["create"]
+
+_LOST = frozenset({"exists", "no_version", "conflict", "incompatible"})
+_MAYBE = frozenset({"unknown_fate", "unreachable", "throttled"})
+
+
+def create(
+    namespace: Namespace,
+    id: Id,
+    reader: pa.RecordBatchReader,
+    *,
+    prove: Callable[[Place], None],
+    properties: Mapping[str, str] | None,
+    write_id: str,
+    seconds: float,
+) -> CommitReceipt:
+    """Create a table with these rows; see :meth:`StorageBackend.create_table`.
+
+    Args:
+        namespace: The catalog.
+        id: The table.
+        reader: The rows.
+        prove: Refuses a place whose store is not safe to write to.
+        properties: Strings the catalog keeps with the table.
+        write_id: Identity of this write.
+        seconds: How long to try to commit, once the data files are written.
+    """
+    reader, _ = peek(reader)
+    place, first = _claim(namespace, id, properties, write_id)
+    if first is not None:
+        return first
+    prove(place)
+    try:
+        fragments = write_files(place, reader, None)
+    except BaseException as error:
+        error.add_note(
+            f"The table {place.name} stays declared without data: repeat create_table to fill it, "
+            "or drop_table to give up the name."
+        )
+        raise
+    write = Write.now("create", write_id, sum(f.physical_rows for f in fragments))
+    try:
+        receipt = _commit(place, reader.schema, fragments, write, Deadline.after(seconds, seconds))
+    except OutcomeUnknown:
+        raise
+    except PennonError:
+        discard(place, fragments, transaction_file(0, write))
+        raise
+    check_mapping(namespace, place, write_id)
+    return receipt
+
+
+def _claim(
+    namespace: Namespace, id: Id, properties: Mapping[str, str] | None, write_id: str
+) -> tuple[Place, CommitReceipt | None]:
+    """Return where to write, or the receipt of the same write if it was done before."""
+    for _ in Backoff().tries(Deadline.after(None, 30)):
+        try:
+            return Place.of(namespace, namespace.declare_table(id, properties=properties)), None
+        except TableAlreadyExists:
+            pass
+        try:
+            info = namespace.describe_table(id)
+        except TableNotFound:
+            continue
+        place = Place.of(namespace, info)
+        if place.open_or_none() is None:
+            return place, None
+        receipt = _first_commit(place, Write("create", write_id))
+        if receipt is None:
+            raise taken(id)
+        return place, receipt
+    raise CommitConflict(
+        f"{show_id(id)} was dropped again whenever it was about to be created; retry.", table=id
+    )
+
+
+def taken(id: Id) -> TableAlreadyExists:
+    """Return the error of a create that came second."""
+    return TableAlreadyExists(
+        f"{show_id(id)} is a table already; write to it, choose another name, or drop it first.",
+        table=id,
+    )
+
+
+def _first_commit(place: Place, write: Write) -> CommitReceipt | None:
+    """Return the receipt of this write if it created the table."""
+    handle = place.open_or_none()
+    if handle is None:
+        return None
+    try:
+        return read_receipt(place, handle, 1, write)
+    except (VersionNotFound, TableNotFound):
+        return None
+
+
+def _commit(
+    place: Place, schema: pa.Schema, fragments: list[Any], write: Write, deadline: Deadline
+) -> CommitReceipt:
+    """Commit version 1, or find that somebody else did.
+
+    Trying again after an answer that was lost is safe: version 1 is put if absent, and says whose
+    it is.
+    """
+    from lance import LanceDataset, LanceOperation, Transaction
+
+    transaction = Transaction(
+        read_version=0,
+        operation=LanceOperation.Overwrite(schema, fragments),
+        uuid=write.uuid,
+        transaction_properties=write.properties(),
+    )
+    last: PennonError | None = None
+    for _ in Backoff(base=0.1).tries(deadline):
+        lost = False
+        try:
+            LanceDataset.commit(
+                place.location,
+                transaction,
+                max_retries=0,
+                enable_stable_row_ids=True,
+                storage_options=place.storage_options,
+            )
+        except BaseException as error:
+            if not is_lance_error(error):
+                raise
+            what = meaning(error)
+            if what not in _LOST | _MAYBE:
+                raise translate(error, place.name, place.secrets) from None
+            lost, last = what in _LOST, translate(error, place.name, place.secrets)
+        try:
+            found = _first_commit(place, write)
+        except PennonError as error:
+            if not error.retryable:
+                raise
+            last = error
+            continue
+        if found is not None:
+            return _mine(place, fragments, found)
+        if lost or place.open_or_none() is not None:
+            raise taken(place.info.id)
+    raise OutcomeUnknown(
+        f"The create of {place.name} could not be settled in time ({last}); repeat it with "
+        f"write_id={write.write_id!r}.",
+        table=place.info.id,
+        write_id=write.write_id,
+    )
+
+
+def _mine(place: Place, fragments: list[Any], found: CommitReceipt) -> CommitReceipt:
+    """Take back our files if the same write was committed by another call with the same id."""
+    handle = place.open_or_none(1)
+    if handle is not None:
+        with translated(place.name, place.secrets):
+            named = data_files(f.metadata for f in handle.get_fragments())
+        if not data_files(fragments) <= named:
+            discard(place, fragments)
+    return found
+
+
+def check_mapping(namespace: Namespace, place: Place, write_id: str) -> TableInfo:
+    """Make sure that the name still leads to where a write was committed.
+
+    If not, the table was dropped, and its dropper or the sweeper deletes the files; or it was
+    renamed, and the rows are there under the new name: so nothing is deleted here.
+
+    Raises:
+        CommitConflict: It does not.
+    """
+    try:
+        info = namespace.describe_table(place.info.id)
+    except TableNotFound:
+        info = None
+    if info is None or info.location != place.location:
+        raise CommitConflict(
+            f"{place.name} was dropped or renamed while being written; look for it, then retry.",
+            table=place.info.id,
+            write_id=write_id,
+        )
+    return info

@@ -1,0 +1,208 @@
+"""What Lance's errors mean: the one place where they become pennon's.
+
+Lance raises ``ValueError``, ``OSError`` and ``RuntimeError`` without codes, the same situation as
+different types from different methods, so the text decides. It also panics, with an exception that
+is no ``Exception``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Generator, Iterable
+from typing import Literal
+
+from pennon.errors import (
+    CommitConflict,
+    Corrupt,
+    InvalidFilter,
+    InvalidOption,
+    PennonError,
+    PermissionDenied,
+    RootNotFound,
+    SchemaMismatch,
+    StorageError,
+    TableAlreadyExists,
+    TableNotFound,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+    VersionNotFound,
+    redact,
+)
+
+__all__ = ["Meaning", "is_lance_error", "meaning", "translate", "translated"]
+
+Meaning = Literal[
+    "absent",
+    "no_version",
+    "exists",
+    "conflict",
+    "incompatible",
+    "data_gone",
+    "corrupt",
+    "schema",
+    "null",
+    "filter",
+    "twice",
+    "no_bucket",
+    "unauthenticated",
+    "denied",
+    "throttled",
+    "unreachable",
+    "unknown_fate",
+    "other",
+]
+
+_UNAUTHENTICATED = (
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|AuthenticationFailed|"
+    r"NoAuthenticationInformation|status code: 401|169\.254\.169\.254"
+)
+_FILTER = (
+    r"No field named|Error parsing|does not return a boolean|Error resolving filter|"
+    r"could not convert to literal|Invalid function|Error optimizing sql filter|"
+    r"Error applying filter"
+)
+_UNREACHABLE = (
+    r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"
+    r"connection (?:closed|reset|refused)"
+)
+# A bucket that is missing or says no hides behind "was not found" too, so it comes first.
+_TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
+    ("no_bucket", re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")),
+    ("unauthenticated", re.compile(_UNAUTHENTICATED)),
+    ("denied", re.compile(r"AccessDenied|status code: 403|os error 13\b|os error 30\b")),
+    ("throttled", re.compile(r"SlowDown|ServerBusy|status code: 429")),
+    ("unknown_fate", re.compile(r"Commit result .*unknown")),
+    (
+        "conflict",
+        re.compile(r"Retryable commit conflict|Too many concurrent writers|Commit conflict for"),
+    ),
+    ("incompatible", re.compile(r"Incompatible transaction")),
+    ("exists", re.compile(r"Dataset already exists|/_versions/0\.manifest was not found")),
+    ("no_version", re.compile(r"_versions/\S*\.manifest was not found")),
+    ("absent", re.compile(r"Dataset at path .* was not found: Not found: .*/_versions\b(?!/)")),
+    ("data_gone", re.compile(r"[Nn]ot found: .*/data/[^/\s]+\.lance")),
+    ("schema", re.compile(r"Append with different schema")),
+    ("null", re.compile(r"contained null values even though")),
+    ("filter", re.compile(_FILTER)),
+    ("twice", re.compile(r"Duplicate column name")),
+    ("corrupt", re.compile(r"file size is too small|Invalid range|magic number|failed to decode")),
+    ("unreachable", re.compile(_UNREACHABLE)),
+)
+_PREFIX = re.compile(
+    r"^(?:External error: |Invalid user input: |LanceError\(\w+\): |C Data interface error: )+"
+)
+
+
+def is_lance_error(error: BaseException) -> bool:
+    """Whether Lance or Arrow raised this, rather than a defect of pennon or a signal."""
+    if isinstance(error, PennonError):
+        return False
+    return isinstance(error, (ValueError, OSError, RuntimeError, NotImplementedError)) or (
+        type(error).__name__ == "PanicException"
+    )
+
+
+def meaning(error: BaseException) -> Meaning:
+    """Return what an error of Lance says happened."""
+    text = str(error)
+    for what, pattern in _TABLE:
+        if pattern.search(text):
+            return what
+    return "unknown_fate" if type(error).__name__ == "PanicException" else "other"
+
+
+def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> PennonError:
+    """Return pennon's error for one of Lance's.
+
+    Args:
+        error: What Lance raised.
+        table: The table, as shown to people.
+        secrets: Values to mask.
+    """
+    what = meaning(error)
+    said = _said(error, secrets)
+    match what:
+        case "absent":
+            return TableNotFound(
+                f"The table {table} is declared but nothing was written to it yet; "
+                "create_table fills it.",
+                table=table,
+            )
+        case "no_version":
+            return VersionNotFound(
+                f"A version of {table} that is needed was cleaned up or never existed ({said}).",
+                table=table,
+            )
+        case "exists":
+            return TableAlreadyExists(
+                f"{table} exists already; write to it, or choose another name.", table=table
+            )
+        case "conflict" | "incompatible":
+            return CommitConflict(
+                f"A rival changed {table} in a way this write cannot follow; read it again, then "
+                "retry.",
+                table=table,
+            )
+        case "schema" | "null":
+            return SchemaMismatch(f"The rows do not fit {table}: {said}.", table=table)
+        case "filter":
+            return InvalidFilter(f"The filter on {table} cannot be used: {said}.", table=table)
+        case "twice":
+            return InvalidOption(f"columns= of {table} names a column twice.", table=table)
+        case "data_gone" | "corrupt":
+            return Corrupt(
+                f"A file of {table} is gone or damaged ({said}); roll back to an older version, "
+                "or read again if the table was dropped or cleaned up meanwhile.",
+                table=table,
+            )
+        case _:
+            return _store_failed(what, table, said)
+
+
+def _store_failed(what: Meaning, table: str, said: str) -> PennonError:
+    match what:
+        case "no_bucket":
+            return RootNotFound(
+                f"The bucket of {table} does not exist; create it or correct its name.",
+                table=table,
+            )
+        case "unauthenticated":
+            return Unauthenticated(
+                f"The store refused the credentials for {table} ({said}); correct or renew them.",
+                table=table,
+            )
+        case "denied":
+            return PermissionDenied(
+                f"The store denies access to {table} ({said}); check what the credentials allow.",
+                table=table,
+            )
+        case "throttled":
+            return Throttled(
+                f"The store of {table} asks for fewer requests; slow down and retry.", table=table
+            )
+        case "unreachable" | "unknown_fate":
+            return Unavailable(
+                f"The store of {table} gives no usable answer ({said}); check the endpoint and "
+                "the network, then retry.",
+                table=table,
+            )
+        case _:
+            return StorageError(f"Lance failed on {table}: {said}.", table=table)
+
+
+def _said(error: BaseException, secrets: Iterable[str]) -> str:
+    first = redact(_PREFIX.sub("", str(error)), secrets).split("\n", maxsplit=1)[0]
+    return first[:300].rstrip(". ,") or type(error).__name__
+
+
+@contextlib.contextmanager
+def translated(table: str, secrets: Iterable[str] = ()) -> Generator[None]:
+    """Turn every error of Lance inside the block into pennon's."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_lance_error(error):
+            raise
+        raise translate(error, table, secrets) from None

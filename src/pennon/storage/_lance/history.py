@@ -1,0 +1,213 @@
+"""The identity of a write: put into its commit, and found again in the history of the table.
+
+A commit carries, in its transaction's properties, the id of each write in it with what it did. The
+transaction's own id is derived from the write id, and Lance names the transaction's file after it
+*before* it commits. One listing therefore tells whether a write was ever tried and from which
+version on; only the versions after that are searched.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pennon.errors import OutcomeUnknown, VersionNotFound
+from pennon.namespaces.abc import Id
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.places import Place
+from pennon.storage.abc import CommitReceipt
+
+if TYPE_CHECKING:
+    import lance
+
+__all__ = [
+    "Write",
+    "data_files",
+    "find",
+    "is_reachable",
+    "read_receipt",
+    "transaction_file",
+]
+
+_KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
+_MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
+_REPLACES = frozenset({"Overwrite", "Restore"})
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of a caller, as its commit remembers it."""
+
+    operation: Literal["create", "append"]
+    write_id: str
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    at: str = ""
+    """When it was committed, by the clock of the writer: ISO 8601, UTC."""
+
+    @classmethod
+    def now(cls, operation: Literal["create", "append"], write_id: str, rows: int) -> Write:
+        """Return a write that inserts rows and is about to be committed."""
+        return cls(operation, write_id, rows, at=datetime.now(UTC).isoformat())
+
+    @property
+    def key(self) -> str:
+        """The property that holds it: one for each write of a commit."""
+        return f"pennon.{self.operation}:{self.write_id}"
+
+    @property
+    def uuid(self) -> str:
+        """The id of the transaction that commits it."""
+        return str(uuid.uuid5(_KIND, self.key))
+
+    def properties(self) -> dict[str, str]:
+        """Return what its transaction carries."""
+        done = [self.rows_inserted, self.rows_updated, self.rows_deleted, self.at]
+        return {self.key: json.dumps(done)}
+
+    def receipt(self, table: Id, version: int, transaction: Any) -> CommitReceipt | None:
+        """Return the receipt of this write if the transaction is its commit."""
+        text = (transaction.transaction_properties or {}).get(self.key)
+        if text is None:
+            return None
+        inserted, updated, deleted, at = json.loads(text)
+        return CommitReceipt(
+            table=table,
+            branch="main",
+            version=version,
+            rows_inserted=inserted,
+            rows_updated=updated,
+            rows_deleted=deleted,
+            write_id=self.write_id,
+            committed_at=datetime.fromisoformat(at),
+        )
+
+
+def transaction_file(read_version: int, write: Write) -> str:
+    """Return the name of the file Lance writes before it tries to commit a write."""
+    return f"_transactions/{read_version}-{write.uuid}.txn"
+
+
+def data_files(fragments: Iterable[Any]) -> frozenset[str]:
+    """Return the paths of the data files of fragments, below ``data/``."""
+    return frozenset(f.path for fragment in fragments for f in fragment.files)
+
+
+def read_receipt(
+    place: Place, handle: lance.LanceDataset, version: int, write: Write
+) -> CommitReceipt | None:
+    """Return the receipt of a write if the given version is its commit.
+
+    Raises:
+        VersionNotFound: The version was cleaned up.
+    """
+    with translated(place.name, place.secrets):
+        try:
+            transaction = handle.read_transaction(version)
+        except TypeError:
+            # pylance cannot show a compaction that moved an index; it is none of our commits.
+            return None
+    return write.receipt(place.info.id, version, transaction)
+
+
+def find(place: Place, write: Write) -> CommitReceipt | None:
+    """Return the receipt of a write that was committed before, by whatever process.
+
+    None is final: a commit that was sent and never answered may still be on its way, but it names
+    the version it makes, so an empty commit takes that version first. Only a writer that is still
+    alive and trying with the same write id can commit after this.
+
+    Raises:
+        OutcomeUnknown: It was tried, and the versions in question were cleaned up.
+    """
+    suffix = f"-{write.uuid}.txn"
+    names = (meta.key.rpartition("/")[2] for meta in place.store().list("_transactions"))
+    tried = [int(name.split("-", maxsplit=1)[0]) for name in names if name.endswith(suffix)]
+    if not tried:
+        return None
+    head = place.open()
+    found = _search(place, write, head, range(min(tried) + 1, head.version + 1))
+    if found is not None:
+        return found
+    fence = _fence(place, head)
+    return _search(place, write, fence, range(head.version + 1, fence.version))
+
+
+def _search(
+    place: Place, write: Write, handle: lance.LanceDataset, versions: Iterable[int]
+) -> CommitReceipt | None:
+    for version in versions:
+        try:
+            found = read_receipt(place, handle, version, write)
+        except VersionNotFound:
+            raise OutcomeUnknown(
+                f"The write {write.write_id!r} to {place.name} was tried, and version {version}, "
+                "which may hold it, was cleaned up; look for its rows before repeating it.",
+                table=place.info.id,
+                write_id=write.write_id,
+            ) from None
+        if found and is_reachable(place, version, _files_of(place, handle, version)):
+            return found
+    return None
+
+
+def _fence(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
+    """Take the version after ``head`` with a commit that changes nothing."""
+    from lance import LanceDataset, LanceOperation, Transaction
+
+    empty = Transaction(read_version=head.version, operation=LanceOperation.Append([]))
+    with translated(place.name, place.secrets):
+        return LanceDataset.commit(head, empty)
+
+
+def _files_of(place: Place, handle: lance.LanceDataset, version: int) -> frozenset[str]:
+    with translated(place.name, place.secrets):
+        transaction: Any = handle.read_transaction(version)
+    return data_files(getattr(transaction.operation, "fragments", ()))
+
+
+def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:
+    """Whether later versions were built upon a commit that added these data files.
+
+    They are not if its writer stalled for so long that its version was taken, and cleaned up, by
+    others meanwhile: Lance then fills the gap in the history and reports success, and nobody will
+    ever read the rows.
+
+    Raises:
+        OutcomeUnknown: Versions were cleaned up that would have told.
+    """
+    head = place.open()
+    if head.version == version or not files or files & _present(head).keys():
+        return True
+    own = place.open_or_none(version)
+    if own is None:
+        raise OutcomeUnknown(
+            f"Version {version} of {place.name} was cleaned up before its commit could be "
+            "verified; look for its rows before repeating the write.",
+            table=place.info.id,
+        )
+    later = (place.open_or_none(v) for v in range(version + 1, head.version + 1))
+    after = next((h for h in later if h is not None), head)
+    there = _present(after)
+    if files & there.keys():
+        return True
+    with translated(place.name, place.secrets):
+        try:
+            transaction: Any = after.read_transaction(after.version)
+            operation = type(transaction.operation).__name__
+        except TypeError:
+            operation = "Rewrite"
+    if operation in _REPLACES:
+        return True
+    mine = {number for path, number in _present(own).items() if path in files}
+    return operation in _MAY_REMOVE and not mine & set(there.values())
+
+
+def _present(handle: lance.LanceDataset) -> dict[str, int]:
+    fragments = handle.get_fragments()
+    return {f.path: x.fragment_id for x in fragments for f in x.metadata.files}
