@@ -158,10 +158,17 @@ def parse_uri(uri: str | os.PathLike[str] | Uri) -> Uri:
         )
     match = _HAS_SCHEME.match(text)
     if match is None:
+        if isinstance(uri, str) and "?ns=" in text:
+            raise InvalidURI("A path has no query; write file:///absolute/path?ns=... instead.")
         return _parse_path(text)
     name = match[1].lower()
     if name not in _SCHEMES:
         raise InvalidURI(f"Unknown scheme {name!r}: {did_you_mean(name, _SCHEMES)}")
+    _check_typing(text)
+    return _parse_scheme(name, text)
+
+
+def _check_typing(text: str) -> None:
     if text != text.strip():
         raise InvalidURI("The URI ends in a space; remove it, or write it as '%20'.")
     for char, entity in _MANGLED.items():
@@ -170,7 +177,8 @@ def parse_uri(uri: str | os.PathLike[str] | Uri) -> Uri:
                 f"The URI holds {char!r}, which is {entity!r} mangled by HTML; "
                 "type the ampersand again, or write the character percent-encoded."
             )
-    return _parse_scheme(name, text)
+    if _BAD_ESCAPE.search(text):
+        raise InvalidURI("The URI holds a '%' without two hex digits; write it as '%25'.")
 
 
 def _from_path(path: object) -> str:
@@ -189,8 +197,6 @@ def _parse_path(text: str) -> Uri:
         )
     if "://" in text:
         raise InvalidURI("There is something before the scheme of the URI; remove it.")
-    if "?ns=" in text:
-        raise InvalidURI("A path has no query; write file:///absolute/path?ns=... instead.")
     try:
         full = Path(text).expanduser()
     except RuntimeError:
@@ -199,8 +205,6 @@ def _parse_path(text: str) -> Uri:
 
 
 def _parse_scheme(name: str, text: str) -> Uri:
-    if _BAD_ESCAPE.search(text):
-        raise InvalidURI("The URI holds a '%' without two hex digits; write it as '%25'.")
     try:
         parts = urlsplit(text)
         _ = parts.port

@@ -111,7 +111,7 @@ def test_obstore_takes_every_client_option():
     [
         (
             {"client_kwargs": {"endpoint_url": "http://h:1", "region_name": "r"}},
-            {"endpoint": "http://h:1", "region": "r"},
+            {"endpoint": "http://h:1", "region": "r", "virtual_hosted_style_request": False},
             {"allow_http": True},
         ),
         (

@@ -140,6 +140,9 @@ def test_paths_are_fixed_when_parsed(tmp_path, monkeypatch):
         uri = parse_uri(text)
         assert uri.path == str(tmp_path / "lake")
         assert parse_uri(uri) is uri
+    assert parse_uri(Path("/a?ns=b%20c")).path == "/a?ns=b%20c"
+    with pytest.raises(InvalidURI, match="two slashes"):
+        parse_uri(Path("s3://b/x"))
     monkeypatch.setenv("HOME", "/home/me")
     assert parse_uri("~/lake").path == "/home/me/lake"
     (tmp_path / "link").symlink_to(tmp_path / "away")

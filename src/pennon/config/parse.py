@@ -56,7 +56,7 @@ def parse_options(uri: Uri, options: Mapping[str, object] | None = None) -> Stor
     the query of the URI gave. ``None`` means not given. What is not given is left to the
     environment, except that an endpoint or AWS profile named there is taken over, so that every
     layer uses the same one. An ``http://`` endpoint implies ``allow_http``; an S3 endpoint
-    without a region gets ``us-east-1``.
+    is addressed with the bucket in the path, and without a region gets ``us-east-1``.
 
     Raises:
         InvalidOption: An unknown key, a value of the wrong type, or one option given twice with
@@ -193,6 +193,8 @@ def _complete_s3(chosen: dict[str, Any]) -> None:
     signs = not chosen.get("skip_signature") and not static
     if signs and env.get("AWS_PROFILE") and not env.get("AWS_ACCESS_KEY_ID"):
         chosen.setdefault("profile", env["AWS_PROFILE"])
+    if "endpoint" in chosen and not env.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST"):
+        chosen.setdefault("virtual_hosted_style_request", False)
     if "profile" in chosen:
         find_profile(chosen["profile"])
     somewhere = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
