@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 
 # A proxy of the environment must not stand between the tests and the loopback interface.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# Tests say themselves which credentials and endpoints they mean.
+for _name in [n for n in os.environ if n.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+    del os.environ[_name]
 
 _COMMON: dict[str, Any] = {
     "deadline": None,
@@ -41,11 +43,3 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 for name, value in report.user_properties:
                     if name == "note":
                         terminalreporter.write_line(f"pennon: {value}")
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests say themselves which credentials and endpoints they mean."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
-            monkeypatch.delenv(name)

@@ -42,6 +42,20 @@ def _or_skip(start: Callable[[], Any]) -> Any:
         pytest.skip(str(error))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of a parallel run, pass on which servers were used."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["pennon"] = session.config.stash.get(_used, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker used."""
+    used = getattr(node, "workeroutput", {}).get("pennon", {})
+    node.config.stash.setdefault(_used, {}).update(used)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Tell which servers the tests really ran against."""
     for name, what in config.stash.get(_used, {}).items():

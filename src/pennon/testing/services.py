@@ -2,7 +2,8 @@
 
 ``python -m pennon.testing.services install`` fetches what is missing into a cache outside any
 checkout, ``... status`` tells what tests would use. Each ``start_*`` function returns a running
-server of its own with an empty data directory; it ends with :meth:`stop` or with this process.
+server of its own with an empty data directory; it ends with ``stop()``, at the end of its ``with``
+block, or with this process.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from types import TracebackType
+from typing import ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pennon.errors import PennonError, Unavailable, Unsupported
@@ -61,6 +63,11 @@ class TestRoot:
     """Storage options, in the spelling that pennon, obstore and Lance share."""
 
     @property
+    def properties(self) -> dict[str, str]:
+        """What ``pennon.connect`` takes for a catalog here."""
+        return {"root": self.uri, **{f"storage.{k}": v for k, v in self.options.items()}}
+
+    @property
     def endpoint(self) -> str:
         """``http://host:port`` of the server.
 
@@ -86,7 +93,28 @@ class TestRoot:
         return replace(self, options=options)
 
 
-class S3Server:
+class _Server:
+    """Stops at the end of a ``with`` block."""
+
+    what: str
+    """What it is and why this one, for the header of a test run."""
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class S3Server(_Server):
     """A server that speaks S3, with one bucket for everything this object hands out."""
 
     def __init__(
@@ -100,7 +128,6 @@ class S3Server:
         service: Service | None = None,
     ) -> None:
         self.what = what
-        """What it is and why this one, for the header of a test run."""
         self.endpoint = endpoint
         self.bucket = f"pennon-{uuid.uuid4().hex[:16]}"
         self.service = service
@@ -132,7 +159,7 @@ class S3Server:
         change_bucket("DELETE", *self._bucket_args)
 
 
-class AzureServer:
+class AzureServer(_Server):
     """An Azurite, with one container for everything this object hands out."""
 
     def __init__(self, what: str, service: Service) -> None:
@@ -216,7 +243,7 @@ class Toxics:
         self._api("DELETE", f"/proxies/{self._name}")
 
 
-class Toxiproxy:
+class Toxiproxy(_Server):
     """A running toxiproxy: TCP proxies with latency, cuts and limits."""
 
     def __init__(self, what: str, service: Service) -> None:
@@ -273,8 +300,9 @@ def _engine() -> str | None:
 def start_s3() -> S3Server:
     """Return a server that speaks S3: the best that can be had here.
 
-    In this order: the one at ``PENNON_TEST_S3_ENDPOINT``, with the credentials and region of the
-    ``AWS_*`` variables; ``minio`` on PATH; ``minio`` in the cache; a container; moto.
+    In this order: the one at ``PENNON_TEST_S3_ENDPOINT``, with ``PENNON_TEST_S3_ACCESS_KEY_ID``,
+    ``PENNON_TEST_S3_SECRET_ACCESS_KEY`` and ``PENNON_TEST_S3_REGION``; ``minio`` on PATH; ``minio``
+    in the cache; a container; moto.
 
     Raises:
         Unavailable: The one at ``PENNON_TEST_S3_ENDPOINT`` does not work.
@@ -285,9 +313,9 @@ def start_s3() -> S3Server:
         return S3Server(
             f"PENNON_TEST_S3_ENDPOINT={given}",
             given.rstrip("/"),
-            os.environ.get("AWS_ACCESS_KEY_ID", ""),
-            os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
-            region=os.environ.get("AWS_REGION", _REGION),
+            os.environ.get("PENNON_TEST_S3_ACCESS_KEY_ID", ""),
+            os.environ.get("PENNON_TEST_S3_SECRET_ACCESS_KEY", ""),
+            region=os.environ.get("PENNON_TEST_S3_REGION", _REGION),
         )
     found = find(MINIO)
     if found:
