@@ -28,19 +28,14 @@ from pennon.testing.strategies import ids, properties
 __all__ = ["NamespaceMachine", "run_machine"]
 
 
-_Pick = tuple[Id, int | None, bool]
-"""An id spelled out; or the number of one that exists; or that one with a name added."""
+_Pick = tuple[Id, int, bool]
+"""An id spelled out, for a negative number; else the number of one that exists; and whether to add
+a name to that one."""
 _VIA = st.integers(0, 1)
 _WHICH = st.integers(0, 30)
 _MOSTLY = st.sampled_from((True, True, True, False))
-_OLD: st.SearchStrategy[_Pick] = st.tuples(
-    ids(),
-    st.one_of(_WHICH, _WHICH, _WHICH, st.none()),
-    st.just(False),  # noqa: FBT003
-)
-_NEW: st.SearchStrategy[_Pick] = st.tuples(
-    ids(), st.one_of(_WHICH, _WHICH, st.none()), st.sampled_from((True, True, False))
-)
+_OLD: st.SearchStrategy[_Pick] = st.tuples(ids(), st.integers(-6, 30), st.just(False))  # noqa: FBT003
+_NEW: st.SearchStrategy[_Pick] = st.tuples(ids(), st.integers(-6, 30), _MOSTLY)
 
 
 def _if(*needed: Capability) -> Any:
@@ -98,22 +93,24 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @initialize(
         odd=st.sampled_from(ODD_NAMES),
-        start=st.lists(st.tuples(_NEW, st.booleans()), min_size=4, max_size=10),
+        start=st.lists(
+            st.tuples(_NEW, st.sampled_from(("nest", "declare", "write"))), min_size=4, max_size=10
+        ),
     )
-    def begin(self, odd: str, start: list[tuple[_Pick, bool]]) -> None:
+    def begin(self, odd: str, start: list[tuple[_Pick, str]]) -> None:
         """Fill the catalog a little; one of the three names that ids are made of is an odd one."""
         self._names = ("a", "b", odd)
-        for pick, nest in start:
+        for pick, what in start:
             id = self._find(pick, "namespace")
-            if nest and "nested" in self.subject.capabilities:
+            if what == "nest" and "nested" in self.subject.capabilities:
                 self._both(0, "create_namespace", id)
-            else:
-                self._both(0, "declare_table", id)
+            elif self._both(0, "declare_table", id) is not None and what == "write":
+                self._write(0, id)
 
     def _find(self, pick: _Pick, kind: Literal["namespace", "table"]) -> Id:
         """Return the id a rule drew: spelled out, or one of those that exist, or a new child."""
         parts, which, extend = pick
-        if which is not None:
+        if which >= 0:
             existing = tree(self.model)[kind == "table"]
             if existing:
                 found = existing[which % len(existing)]
@@ -124,7 +121,7 @@ class NamespaceMachine(RuleBasedStateMachine):
         """Return an id for a table to be made: in a namespace that exists, or one that is taken."""
         parts, which, extend = pick
         return self._find(
-            pick if inside else (parts, which, extend and which is None),
+            pick if inside else (parts, which, extend and which < 0),
             ("namespace" if inside else "table"),
         )
 
@@ -256,7 +253,9 @@ class NamespaceMachine(RuleBasedStateMachine):
     def write_a_table(self, via: int, which: int) -> None:
         """Write data to some table that is only declared."""
         declared = self.declared()
-        id = declared[which % len(declared)]
+        self._write(via, declared[which % len(declared)])
+
+    def _write(self, via: int, id: Id) -> None:
         note(f"data are written to {id}")
         self.write_table(self._connections[via], id)
         self.model.mark_written(id)
@@ -268,6 +267,11 @@ class NamespaceMachine(RuleBasedStateMachine):
         return [i for i in self.model.list_tables(recursive=True) if i not in written]
 
     @_if("rename")
+    @precondition(
+        lambda machine: (
+            len(cast("NamespaceMachine", machine).model.list_tables(recursive=True, limit=1)) > 0
+        )
+    )
     @rule(via=_VIA, old=_OLD, new=_NEW, inside=_MOSTLY)
     def rename_table(self, via: int, old: _Pick, new: _Pick, inside: bool) -> None:  # noqa: FBT001
         """Rename or move a table."""
