@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
     session.install(*EXTRAS["lint"])
     session.run("ruff", "format", "--check", *PLACES)
     session.run("ruff", "check", *PLACES)
-    session.run("lint-imports", env=SOURCE)
+    session.run("lint-imports", "--no-cache", env=SOURCE)
     session.run("pytest", "-q", "-c", os.devnull, "--noconftest", "tests/meta/test_files.py")
 
 
