@@ -73,6 +73,12 @@ def create(
     prove(place)
     try:
         fragments = write_files(place, reader, None)
+    except TableAlreadyExists:
+        # Somebody committed before our first file was begun.
+        found = _first_commit(place, Write("create", write_id))
+        if found is None:
+            raise taken(id) from None
+        return found
     except BaseException as error:
         error.add_note(
             f"The table {place.name} stays declared without data: repeat create_table to fill it, "
