@@ -192,6 +192,16 @@ class DirectoryNamespace(Namespace):
     def _flat(self) -> FlatCatalog:
         return FlatCatalog(self._store)
 
+    def certify(self) -> None:
+        """Prove the root safe for concurrent writers; storage asks before it writes.
+
+        The first change of the catalog does the same. Costs nothing once it was proven.
+
+        Raises:
+            UnsafeStore: It is not, and ``allow_unsafe`` is not set.
+        """
+        self._changes.certify()
+
     # -- layout ------------------------------------------------------------------------------------
 
     def _look(self) -> Snapshot | None:
