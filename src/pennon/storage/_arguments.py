@@ -47,7 +47,7 @@ def check_mode(mode: str) -> None:
         InvalidOption: It is not ``"append"``.
     """
     if mode != "append":
-        raise InvalidOption(f"mode={mode!r} must be 'append'.")
+        raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append'.")
 
 
 def check_filter(filter: str | None, table: str) -> str | None:
