@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -68,7 +69,13 @@ class Answer:
 class ScriptedServer:
     """A real HTTP server that answers by a script: one answer after the other, the last forever."""
 
-    def __init__(self, *answers: Answer | Callable[[Request], Answer]) -> None:
+    def __init__(
+        self,
+        *answers: Answer | Callable[[Request], Answer],
+        port: int = 0,
+        delay: float = 0.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.answers = list(answers)
         self.requests: list[Request] = []
         self.over = threading.Event()
@@ -103,8 +110,24 @@ class ScriptedServer:
             def log_message(self, format: str, *args: object) -> None:
                 return
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A client that gives up is what some tests are about."""
+
+        self._server = Server(("127.0.0.1", port), Handler, bind_and_activate=False)
+        self._server.server_bind()
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._serve, args=(delay,))
+
+    def _serve(self, delay: float) -> None:
+        # Until then connections are refused.
+        self.over.wait(delay)
+        self._server.server_activate()
+        self._server.serve_forever(0.02)
 
     def take(self, request: Request) -> Answer:
         self.requests.append(request)
@@ -113,7 +136,7 @@ class ScriptedServer:
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()

@@ -170,6 +170,7 @@ class RestClient:
         params = [("delimiter", self.settings.delimiter)]
         for name in route.query:
             params += _params(name, given.get(name))
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in params)
         content, kind = data, "application/vnd.apache.arrow.stream"
         if not route.arrow and route.method == "POST":
             body = {k: given[k] for k in route.body or () if k in given}
@@ -179,12 +180,16 @@ class RestClient:
             kind = "application/json"
         if content is not None:
             headers["Content-Type"] = kind
+        if route.arrow:
+            # A server that refuses rows unread (413) also drops the connection: not one that the
+            # next request would be sent on.
+            headers["Connection"] = "close"
         headers["Accept"] = (
             "application/vnd.apache.arrow.file, application/json"
             if route.result == "data"
             else "application/json"
         )
-        return _Request(route, id, f"{self.settings.uri}{path}", params, headers, content)
+        return _Request(route, id, f"{self.settings.uri}{path}?{query}", headers, content)
 
     def _headers(self, request: _Request) -> dict[str, str]:
         """Return all headers of one try; fails closed."""
@@ -273,7 +278,6 @@ class RestClient:
         with self._http().stream(
             request.route.method,
             request.url,
-            params=tuple(request.params),
             headers=headers,
             content=request.content,
             timeout=timeout,
@@ -363,7 +367,6 @@ class _Request:
     route: Route
     id: Id
     url: str
-    params: list[tuple[str, str]]
     headers: dict[str, str]
     content: bytes | None
 
