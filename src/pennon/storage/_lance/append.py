@@ -73,7 +73,7 @@ def append(
 def _nothing(place: Place, handle: lance.LanceDataset, write_id: str) -> CommitReceipt:
     return CommitReceipt(
         table=place.info.id,
-        branch="main",
+        branch=place.branch,
         version=handle.version,
         rows_inserted=0,
         rows_updated=0,

@@ -70,7 +70,9 @@ class Write:
         done = [self.rows_inserted, self.rows_updated, self.rows_deleted, self.at]
         return {self.key: json.dumps(done)}
 
-    def receipt(self, table: Id, version: int, transaction: Any) -> CommitReceipt | None:
+    def receipt(
+        self, table: Id, branch: str, version: int, transaction: Any
+    ) -> CommitReceipt | None:
         """Return the receipt of this write if the transaction is its commit."""
         text = (transaction.transaction_properties or {}).get(self.key)
         if text is None:
@@ -78,7 +80,7 @@ class Write:
         inserted, updated, deleted, at = json.loads(text)
         return CommitReceipt(
             table=table,
-            branch="main",
+            branch=branch,
             version=version,
             rows_inserted=inserted,
             rows_updated=updated,
@@ -112,7 +114,7 @@ def read_receipt(
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
             return None
-    return write.receipt(place.info.id, version, transaction)
+    return write.receipt(place.info.id, place.branch, version, transaction)
 
 
 def find(place: Place, write: Write) -> CommitReceipt | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pennon.config import StoreOptions, parse_options
-from pennon.errors import TableNotFound, VersionNotFound
+from pennon.errors import BranchNotFound, TableNotFound, VersionNotFound
 from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.errors import translated
+from pennon.storage.refs import MAIN
 from pennon.uri import Uri, parse_uri
 
 if TYPE_CHECKING:
@@ -21,30 +22,44 @@ __all__ = ["Place"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A table that the catalog knows, written or only declared."""
+    """One branch of a table that the catalog knows, written or only declared.
+
+    Lance keeps a branch as a table of its own below the main one, so everything that works on a
+    place works on a branch, and nothing aimed at one can reach another.
+    """
 
     info: TableInfo
     uri: Uri
     options: StoreOptions = field(repr=False)
     session: Any = field(repr=False)
     """The ``lance.Session`` all handles of these credentials share."""
+    branch: str = MAIN
 
     @classmethod
-    def of(cls, namespace: Namespace, info: TableInfo) -> Place:
-        """Return the place of a table of a namespace."""
+    def of(cls, namespace: Namespace, info: TableInfo, branch: str = MAIN) -> Place:
+        """Return the place of a branch of a table of a namespace."""
         uri = parse_uri(info.location)
         options = parse_options(uri, info.storage_options)
-        return cls(info, uri, options, namespace.session.lance(options))
+        place = cls(info, uri, options, namespace.session.lance(options))
+        return place.on(branch)
+
+    def on(self, branch: str) -> Place:
+        """Return the place of another branch of the same table."""
+        base = parse_uri(self.info.location)
+        uri = base if branch == MAIN else base.join("tree", branch)
+        return replace(self, uri=uri, branch=branch)
 
     @property
     def name(self) -> str:
-        """The table for people: ``team.docs``."""
-        return show_id(self.info.id)
+        """The table for people: ``team.docs``, with its branch unless that is the main one."""
+        shown = show_id(self.info.id)
+        return shown if self.branch == MAIN else f"{shown} (branch {self.branch})"
 
     @property
     def location(self) -> str:
         """What Lance opens."""
-        return self.info.location
+        base = self.info.location
+        return base if self.branch == MAIN else f"{base.rstrip('/')}/tree/{self.branch}"
 
     @property
     def storage_options(self) -> dict[str, str]:
@@ -67,21 +82,32 @@ class Place:
 
         Raises:
             TableNotFound: Nothing was ever written here.
+            BranchNotFound: The table has no such branch.
             VersionNotFound: There is no such version, or not any more.
         """
         import lance
 
-        with translated(self.name, self.secrets):
-            return lance.dataset(
-                self.location,
-                version=version,
-                storage_options=self.storage_options,
-                session=self.session,
-            )
+        try:
+            with translated(self.name, self.secrets):
+                return lance.dataset(
+                    self.location,
+                    version=version,
+                    storage_options=self.storage_options,
+                    session=self.session,
+                )
+        except (TableNotFound, VersionNotFound):
+            if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
+                raise
+        self.on(MAIN).open()
+        raise BranchNotFound(
+            f"{show_id(self.info.id)} has no branch {self.branch!r}; create_branch makes one.",
+            table=self.info.id,
+            branch=self.branch,
+        )
 
     def open_or_none(self, version: int | None = None) -> lance.LanceDataset | None:
         """Return a new handle, or None if the version, or any version, does not exist."""
         try:
             return self.open(version)
-        except (TableNotFound, VersionNotFound):
+        except (TableNotFound, BranchNotFound, VersionNotFound):
             return None

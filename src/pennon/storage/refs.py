@@ -1,0 +1,83 @@
+"""Which state of a table is meant: a branch, and there the newest, a version, a tag or a time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from pennon.errors import InvalidName, InvalidOption
+
+__all__ = ["MAIN", "Ref", "check_branch"]
+
+MAIN = "main"
+_BRANCH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ref:
+    """A state of a table.
+
+    Args:
+        branch: The branch; ``"main"`` is the table itself.
+        version: A version of that branch; None for its newest.
+        tag: A tag instead, which names a branch and a version of its own.
+        as_of: The newest version of the branch at that time; needs a time zone.
+
+    Raises:
+        InvalidOption: More than one of ``version``, ``tag`` and ``as_of``, a tag with a branch, a
+            version below 1, or a time without a zone.
+        InvalidName: A branch name that Lance does not allow.
+    """
+
+    branch: str = MAIN
+    version: int | None = None
+    tag: str | None = None
+    as_of: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_branch(self.branch)
+        given = [n for n in ("version", "tag", "as_of") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise InvalidOption(f"{given[0]}= and {given[1]}= exclude each other; pass one.")
+        if self.tag is not None and self.branch != MAIN:
+            raise InvalidOption("A tag names its own branch; leave branch= out.")
+        if self.version is not None and (isinstance(self.version, bool) or self.version < 1):
+            raise InvalidOption(f"version={self.version!r} must be a number of 1 or more.")
+        if self.as_of is not None and self.as_of.tzinfo is None:
+            raise InvalidOption("as_of= needs a time zone, such as datetime.now(timezone.utc).")
+
+    @property
+    def is_head(self) -> bool:
+        """Whether this is the newest version of a branch, which moves."""
+        return self.version is None and self.tag is None and self.as_of is None
+
+    def __str__(self) -> str:
+        if self.tag is not None:
+            return f"tag {self.tag}"
+        if self.version is not None:
+            return f"{self.branch} at version {self.version}"
+        return f"{self.branch} as of {self.as_of.isoformat()}" if self.as_of else self.branch
+
+
+def check_branch(name: str, *, new: bool = False) -> str:
+    """Return a branch or tag name if Lance allows it.
+
+    Args:
+        name: The name.
+        new: Whether something is to be given this name; ``main`` is taken.
+
+    Raises:
+        InvalidName: It does not.
+    """
+    if not isinstance(name, str) or not _BRANCH.fullmatch(name) or len(name) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidName(
+            f"{name!r} is no branch or tag name: use letters, digits, '.', '-' and '_', in steps "
+            f"joined by '/', {_LONGEST} characters at most."
+        )
+    if any(step in {".", ".."} or step.endswith(".lock") for step in name.split("/")):
+        raise InvalidName(f"{name!r} is no branch or tag name: a step is '.', '..' or '*.lock'.")
+    if new and name == MAIN:
+        raise InvalidName("'main' is the table itself; choose another name.")
+    return name
