@@ -49,6 +49,7 @@ _ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 _OK = 300
+_FORBIDDEN = 403
 _T = TypeVar("_T")
 
 
@@ -358,7 +359,7 @@ def _start_minio(
     service = start(
         "MinIO",
         command,
-        lambda port: answers(f"http://{HOST}:{port}/minio/health/ready"),
+        _speaks_s3,
         env=env,
         seconds=seconds,
     )
@@ -430,10 +431,19 @@ def start_toxiproxy() -> Toxiproxy:
 
 
 def _listens(port: int) -> bool:
+    return _status(port) is not None
+
+
+def _speaks_s3(port: int) -> bool:
+    # Its health check is content before it serves; only then does it ask who is calling.
+    return _status(port) == _FORBIDDEN
+
+
+def _status(port: int) -> int | None:
     try:
-        return call("GET", f"http://{HOST}:{port}/", seconds=2)[0] > 0
+        return call("GET", f"http://{HOST}:{port}/", seconds=2)[0]
     except OSError:
-        return False
+        return None
 
 
 def _stopping(service: Service, make: Callable[[], _T]) -> _T:
