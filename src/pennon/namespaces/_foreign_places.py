@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
     from pennon.namespaces.session import Session
     from pennon.objects import ObjectStore
 
-__all__ = ["Places", "plain"]
+__all__ = ["Places", "frozen", "plain"]
 
 _NOT_STORE_OPTIONS = frozenset({"expires_at_millis", "refresh_offset_millis"})
+
+
+def frozen(properties: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return properties as an immutable copy."""
+    return MappingProxyType(dict(properties or {}))
 
 
 def plain(location: str) -> str:

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from pennon.config import split_storage
@@ -28,7 +27,7 @@ from pennon.namespaces import model
 from pennon.namespaces._foreign import GENERIC, make, secret_keys
 from pennon.namespaces._foreign_client import ForeignClient
 from pennon.namespaces._foreign_errors import name_taken, not_empty
-from pennon.namespaces._foreign_places import Places, plain
+from pennon.namespaces._foreign_places import Places, frozen, plain
 from pennon.namespaces.abc import (
     Capability,
     ContextProvider,
@@ -243,20 +242,16 @@ class ExternalNamespace(Namespace):
             raise model.namespace_not_found(parsed)
         try:
             if len(parsed) < least:
-                return self._describe_top(parsed)
+                # A warehouse or catalog cannot be described, but what is in it is listed.
+                if not self._known.listed_top:
+                    self._client.call("list_namespaces", parsed)
+                elif parsed not in self._children(parsed[:-1]):
+                    raise model.namespace_not_found(parsed)
+                return NamespaceInfo(parsed)
             answer = self._client.call("describe_namespace", parsed)
         except NamespaceNotFound:
             raise model.namespace_not_found(parsed) from None
-        return NamespaceInfo(parsed, _frozen(answer.properties))
-
-    def _describe_top(self, id: Id) -> NamespaceInfo:
-        """Find out whether there is a warehouse or catalog, which cannot be described."""
-        if self._known.listed_top:
-            if id not in self._children(id[:-1]):
-                raise model.namespace_not_found(id)
-        else:
-            self._client.call("list_namespaces", id)
-        return NamespaceInfo(id)
+        return NamespaceInfo(parsed, frozen(answer.properties))
 
     def update_namespace(
         self, id: IdLike, *, set: Mapping[str, str] | None = None, unset: Sequence[str] = ()
@@ -376,11 +371,12 @@ class ExternalNamespace(Namespace):
                 table=id,
             )
         place = plain(answer.location)
-        vended = None if self._known is not GENERIC else getattr(answer, "storage_options", None)
+        # Kinds that are known send back the very options they were given, unchecked.
+        vended = getattr(answer, "storage_options", None) if self._known is GENERIC else None
         hidden = _MARKERS if self._known.places else frozenset[str]()
         kept = {k: v for k, v in (answer.properties or {}).items() if k not in hidden}
         return TableInfo(
-            id, place, _frozen(kept), declared, self._places.options(place, vended or None)
+            id, place, frozen(kept), declared, self._places.options(place, vended or None)
         )
 
     def register_table(
@@ -601,7 +597,3 @@ class ExternalNamespace(Namespace):
 
 def _reconnect(kind: str, properties: dict[str, Any]) -> ExternalNamespace:
     return ExternalNamespace.from_properties(kind, properties, session=Session(), context=None)
-
-
-def _frozen(properties: Mapping[str, str] | None) -> Mapping[str, str]:
-    return MappingProxyType(dict(properties or {}))
