@@ -18,7 +18,7 @@ class BucketSuite(NamespaceSuite):
     def open(self, root: TestRoot) -> Iterator[Namespace]:
         type(self).root = root
         type(self).secrets = tuple(
-            v for k, v in root.options.items() if "secret" in k or k == "account_key"
+            v for k, v in root.options.items() if "secret" in k or k.endswith("_key")
         )
         with self.connect() as namespace:
             yield namespace

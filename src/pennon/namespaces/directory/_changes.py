@@ -96,7 +96,7 @@ class Changes:
             if location in dropped:
                 if location.endswith(SUFFIX):
                     self._store.put(f"{location}/{DEREGISTERED}", DROPPED)
-            elif has_data(self._store, location):
+            elif location.endswith(SUFFIX) or has_data(self._store, location):
                 self._store.put(f"{location}/{DEREGISTERED}", b"")
 
     def _delete_data(self, change: Change) -> None:

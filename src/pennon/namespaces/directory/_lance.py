@@ -144,8 +144,8 @@ class LanceTable:
                 return None
             raise self.fail(error) from None
 
-    def write(self, handle: Any | None, table: Any) -> list[Any]:
-        """Write rows to one new file that no version names yet."""
+    def write(self, handle: Any | None, table: Any) -> list[Any] | None:
+        """Write rows to one new file that no version names yet; None if a race is lost already."""
         from lance.fragment import write_fragments
 
         if not table.num_rows:
@@ -156,13 +156,15 @@ class LanceTable:
                 write_fragments(
                     table,
                     target,
-                    mode="overwrite",
+                    mode="create" if handle is None else "overwrite",
                     data_storage_version="2.2" if handle is None else handle.data_storage_version,
                     storage_options=self._options.for_lance() or None,
                     session=None if handle is not None else self._session.lance(self._options),
                 )
             )
         except Exception as error:  # noqa: BLE001 - Lance raises all sorts
+            if handle is None and is_conflict(error):
+                return None
             raise self.fail(error) from None
 
     def commit(

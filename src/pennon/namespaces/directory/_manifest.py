@@ -244,6 +244,8 @@ class _Attempt:
             raise self.gave_up()
         self.table = _rows_after(snapshot, change)
         fragments = self._lance.write(handle, self.table)
+        if fragments is None:
+            return None
         before, self.pending = self.pending, (version, change)
         try:
             new = self._lance.commit(handle, self.table.schema, fragments, self.write_id, end)
