@@ -104,6 +104,7 @@ def test_requests_do_not_grow_with_the_catalog(
     warm = requests(proxy, ns.list_tables)
     exists = requests(proxy, lambda: ns.table_exists("first"))
     missing = requests(proxy, lambda: ns.table_exists("nope"))
+    ns.describe_table("first", check_declared=True)
     describe = requests(proxy, lambda: ns.describe_table("first"))
     declared = requests(proxy, lambda: ns.describe_table("first", check_declared=True))
     direct.declare_table("second")
@@ -132,6 +133,7 @@ def test_v1_requests(
     for number in range(6):
         flat.declare_table(f"t{number}")
     ns = connect(via, manifest_enabled=False)
+    assert ns.table_exists("t0")
     exists = requests(proxy, lambda: ns.table_exists("t1"))
     missing = requests(proxy, lambda: ns.table_exists("nope"))
     listed = requests(proxy, ns.list_tables)

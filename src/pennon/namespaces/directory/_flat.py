@@ -135,7 +135,6 @@ class FlatCatalog:
         Raises:
             TableNotFound: There is none, or another one drops it.
         """
-        self.check(id)
         location = self.location(id)
         try:
             self.store.put(f"{location}/{DEREGISTERED}", DROPPED, if_absent=True)
