@@ -265,7 +265,7 @@ def col(name: str, *fields: str) -> Expr:
     return Column((name, *fields))
 
 
-def lit(value: Expr | Scalar) -> Expr:
+def lit(value: object) -> Expr:
     """A literal; an expression stays what it is.
 
     Raises:
@@ -304,7 +304,7 @@ def filter_sql(filter: Expr | str | None) -> str | None:
 
 
 def _compare(operator: str, left: Expr, right: object) -> Expr:
-    return Binary(operator, left, lit(right))  # type: ignore[arg-type]
+    return Binary(operator, left, lit(right))
 
 
 def _name(name: str) -> str:

@@ -172,7 +172,7 @@ def test_python_logic_is_refused_with_the_operator_to_use() -> None:
 @pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 1j])
 def test_what_is_no_literal(value: object) -> None:
     with pytest.raises(InvalidFilter, match="no literal"):
-        lit(value)  # type: ignore[arg-type]
+        lit(value)
 
 
 def test_what_cannot_be_written() -> None:

@@ -62,7 +62,7 @@ class Session:
         def make() -> Any:
             import lance
 
-            return lance.Session(
+            return lance.Session(  # pyright: ignore[reportPrivateImportUsage]
                 index_cache_size_bytes=self.index_cache_bytes,
                 metadata_cache_size_bytes=self.metadata_cache_bytes,
             )

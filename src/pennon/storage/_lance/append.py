@@ -120,6 +120,7 @@ class _Commit:
                 version = self._commit()
                 if found := self._see(version):
                     return found
+                doubt = False
             except _Lost as lost:
                 error, doubt = lost.error, False
             except (TableNotFound, OutcomeUnknown):
@@ -174,9 +175,13 @@ class _Commit:
     def _see(self, version: int) -> CommitReceipt | None:
         """Return the receipt if the commit is in the history; None if it fell into a gap."""
         found = read_receipt(self._place, self._handle, version, self._write)
-        if found and is_reachable(self._place, version, data_files(self._fragments)):
-            return found
-        return None
+        if found is None:
+            raise CommitConflict(
+                f"Version {version} of {self._place.name} is not the commit Lance reported.",
+                table=self._place.info.id,
+            )
+        files = data_files(self._fragments)
+        return found if is_reachable(self._place, version, files) else None
 
 
 class _Lost(Exception):

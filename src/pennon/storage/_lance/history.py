@@ -141,21 +141,26 @@ def find(place: Place, write: Write) -> CommitReceipt | None:
 
 
 def _search(
-    place: Place, write: Write, handle: lance.LanceDataset, versions: Iterable[int]
+    place: Place, write: Write, handle: lance.LanceDataset, versions: range
 ) -> CommitReceipt | None:
-    for version in versions:
+    cleaned: int | None = None
+    # From the end: a commit that fell into a gap names the same files as the one that followed it.
+    for version in reversed(versions):
         try:
             found = read_receipt(place, handle, version, write)
         except VersionNotFound:
-            raise OutcomeUnknown(
-                f"The write {write.write_id!r} to {place.name} was tried, and version {version}, "
-                "which may hold it, was cleaned up; look for its rows before repeating it.",
-                table=place.info.id,
-                write_id=write.write_id,
-            ) from None
+            cleaned = version
+            continue
         if found and is_reachable(place, version, _files_of(place, handle, version)):
             return found
-    return None
+    if cleaned is None:
+        return None
+    raise OutcomeUnknown(
+        f"The write {write.write_id!r} to {place.name} was tried, and version {cleaned}, which may "
+        "hold it, was cleaned up; look for its rows before repeating it.",
+        table=place.info.id,
+        write_id=write.write_id,
+    )
 
 
 def _fence(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:

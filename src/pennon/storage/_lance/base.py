@@ -1,0 +1,69 @@
+"""What all methods of the Lance backend share: where a table is, and whether its store is safe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from pennon.namespaces.abc import Id, IdLike, Namespace
+from pennon.namespaces.names import parse_id
+from pennon.objects import certify
+from pennon.storage._lance.places import Place
+from pennon.storage.refs import MAIN
+
+__all__ = ["COMMIT_SECONDS", "LanceBase"]
+
+COMMIT_SECONDS = 60.0
+"""How long a write tries to commit, once its data files are written."""
+
+
+class LanceBase:
+    """Finds tables in the catalog and proves their stores.
+
+    Args:
+        namespace: The catalog.
+        within: The namespace that ids are relative to.
+    """
+
+    def __init__(self, namespace: Namespace, *, within: Id = ()) -> None:
+        self._namespace = namespace
+        self._within = within
+        self._proven: set[tuple[str, str]] = set()
+
+    @property
+    def namespace(self) -> Namespace:
+        """The catalog whose names this backend stores tables under."""
+        return self._namespace
+
+    def _id(self, table: IdLike) -> Id:
+        return self._within + parse_id(table, what="table")
+
+    def _place(self, table: IdLike, branch: str = MAIN) -> Place:
+        info = self._namespace.describe_table(self._id(table))
+        return Place.of(self._namespace, info, branch)
+
+    def _prove(self, place: Place) -> None:
+        """Refuse to write to a store whose put-if-absent is not atomic.
+
+        A directory catalog proves its own root, and knows if the user insists on an unsafe one.
+        Where the catalog is a server, the directory that holds the table is proven.
+
+        Raises:
+            UnsafeStore: It is not.
+        """
+        if isinstance(self._namespace, SelfProven):
+            self._namespace.certify()
+            return
+        above = replace(place.uri, path=place.uri.path.rpartition("/")[0] or "/")
+        key = str(above), place.options.principal
+        if key not in self._proven:
+            certify(self._namespace.session.store(above, place.options))
+            self._proven.add(key)
+
+
+@runtime_checkable
+class SelfProven(Protocol):
+    """A catalog that proves the root of its tables safe for concurrent writers."""
+
+    def certify(self) -> None:
+        """Raise ``UnsafeStore`` unless it is; costs nothing once it was proven."""
