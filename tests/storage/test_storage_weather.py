@@ -1,0 +1,202 @@
+"""Answers that are lost, late or wrong: a write is there once, or its error says that it is not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import workers
+
+import pennon
+from pennon.errors import OutcomeUnknown, PennonError, Unavailable
+from pennon.storage._lance import table_methods, write_methods
+from pennon.storage.abc import StorageBackend
+from pennon.testing.proxy import RecordingProxy
+from pennon.testing.services import TestRoot
+
+SECOND = "*_versions/18446744073709551613.manifest*"
+FIRST = "*_versions/18446744073709551614.manifest*"
+ROWS = [{"n": 1}, {"n": 2}]
+
+
+@pytest.fixture
+def proxy(s3_root: TestRoot, recording_proxy: Callable[[str], RecordingProxy]) -> RecordingProxy:
+    return recording_proxy(s3_root.endpoint)
+
+
+@pytest.fixture
+def through(s3_root: TestRoot, proxy: RecordingProxy) -> TestRoot:
+    return s3_root.via(proxy.endpoint)
+
+
+def opened(root: TestRoot) -> StorageBackend:
+    return pennon.open(root.uri, storage_options=root.options)
+
+
+def table_path(db: StorageBackend, pattern: str) -> str:
+    """A pattern for objects of the table t alone, not of the catalog."""
+    return f"*{db.namespace.describe_table('t').location.rpartition('/')[2]}*{pattern}"
+
+
+@pytest.mark.parametrize("status", [500, 503, 0])
+def test_the_answer_to_an_append_is_lost(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy, status: int
+) -> None:
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.phantom(status, method="PUT", path=table_path(direct, SECOND))
+    receipt = opened(through).write("t", ROWS)
+    assert rule.hits >= 1
+    assert (receipt.version, receipt.rows_inserted) == (2, 2)
+    assert direct.count_rows("t") == 3
+
+
+@pytest.mark.parametrize("status", [500, 503, 0])
+def test_the_answer_to_a_create_is_lost(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy, status: int
+) -> None:
+    direct = opened(s3_root)
+    direct.namespace.declare_table("t")
+    rule = proxy.phantom(status, method="PUT", path=table_path(direct, FIRST))
+    receipt = opened(through).create_table("t", ROWS)
+    assert rule.hits >= 1
+    assert (receipt.version, receipt.rows_inserted) == (1, 2)
+    assert direct.count_rows("t") == 2
+
+
+@pytest.mark.parametrize("operation", ["create", "append"])
+def test_a_store_that_never_takes_the_commit(
+    s3_root: TestRoot,
+    through: TestRoot,
+    proxy: RecordingProxy,
+    operation: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (table_methods, write_methods):
+        monkeypatch.setattr(module, "COMMIT_SECONDS", 2.0)
+    direct, db = opened(s3_root), opened(through)
+    if operation == "append":
+        direct.create_table("t", [{"n": 0}])
+        path = table_path(direct, SECOND)
+    else:
+        direct.namespace.declare_table("t")
+        path = table_path(direct, FIRST)
+    proxy.refuse(500, method="PUT", path=path, times=None)
+    write = db.write if operation == "append" else db.create_table
+    with pytest.raises((OutcomeUnknown, Unavailable)) as caught:
+        write("t", ROWS, write_id="w")
+    assert "t" in str(caught.value)
+    proxy.heal()
+    receipt = write("t", ROWS, write_id="w")
+    assert receipt.rows_inserted == 2
+    assert direct.count_rows("t") == (3 if operation == "append" else 2)
+    assert write("t", ROWS, write_id="w") == receipt
+
+
+def clean(root: TestRoot, db: StorageBackend) -> None:
+    import lance
+
+    info = db.namespace.describe_table("t")
+    handle = lance.dataset(info.location, storage_options=dict(info.storage_options or {}))
+    handle.cleanup_old_versions(older_than=timedelta(0))
+
+
+def test_a_writer_that_stalls_until_its_version_was_taken_and_cleaned_up(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy
+) -> None:
+    """Lance then reports success for a version that no later one was built upon."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND))
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(opened(through).write("t", ROWS)))
+    thread.start()
+    rule.wait()
+    for n in range(10, 14):
+        direct.write("t", [{"n": n}])
+    clean(s3_root, direct)
+    rule.release()
+    thread.join(60)
+    (receipt,) = done
+    assert receipt.rows_inserted == 2
+    assert receipt.version > 5
+    found = sorted(r["n"] for r in direct.scan("t").read_all().to_pylist())
+    assert found == [0, 1, 2, 10, 11, 12, 13]
+    assert direct.write("t", ROWS, write_id=receipt.write_id) == receipt
+
+
+def test_a_commit_of_a_dead_process_arrives_after_the_retry(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy
+) -> None:
+    """It must not be there twice, although nobody could know that it was still on its way."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND))
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=workers.append_once, args=(through, "t", "w"))
+    process.start()
+    rule.wait(60)
+    process.kill()
+    process.join()
+    receipt = direct.write("t", ROWS, write_id="w")
+    rule.release()
+    time.sleep(0.5)
+    assert direct.write("t", ROWS, write_id="w") == receipt
+    assert direct.count_rows("t") == 3
+
+
+def test_a_commit_of_a_dead_process_arrives_before_the_retry(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy
+) -> None:
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND))
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=workers.append_once, args=(through, "t", "w"))
+    process.start()
+    rule.wait(60)
+    process.kill()
+    process.join()
+    rule.release()
+    time.sleep(0.5)
+    receipt = direct.write("t", ROWS, write_id="w")
+    assert receipt.version == 2
+    assert direct.count_rows("t") == 3
+
+
+def test_a_drop_under_an_append(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy
+) -> None:
+    """A write into a table that is dropped meanwhile is no success."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND))
+    failed: list[Any] = []
+
+    def write() -> None:
+        try:
+            failed.append(opened(through).write("t", ROWS))
+        except PennonError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    rule.wait()
+    direct.namespace.drop_table("t")
+    direct.create_table("t", [{"other": 1}])
+    rule.release()
+    thread.join(60)
+    (error,) = failed
+    assert isinstance(error, PennonError), error
+    assert direct.scan("t").read_all().to_pylist() == [{"other": 1}]
+
+
+@pytest.fixture(autouse=True)
+def _healed(proxy: RecordingProxy) -> Iterator[None]:
+    yield
+    proxy.heal()
