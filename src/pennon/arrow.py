@@ -75,8 +75,10 @@ def _open(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
         return _imported(lambda: pa.RecordBatchReader.from_stream(data), data)
     if hasattr(data, "__arrow_c_array__"):
         return _imported(lambda: _open(pa.record_batch(data), None), data)
-    if isinstance(getattr(data, "schema", None), pa.Schema) and hasattr(data, "to_batches"):
-        return pa.RecordBatchReader.from_batches(data.schema, _batches(data.to_batches()))
+    if hasattr(data, "to_batches"):
+        known = getattr(data, "projected_schema", None) or getattr(data, "schema", None)
+        if isinstance(known, pa.Schema):
+            return pa.RecordBatchReader.from_batches(known, _batches(data.to_batches()))
     if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
         return _from_dicts(data, schema)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):

@@ -67,6 +67,9 @@ _UNREACHABLE = (
     r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"
     r"connection (?:closed|reset|refused)"
 )
+_CORRUPT = (
+    r"file size is too small|Invalid range|magic number|failed to decode|have sufficient data"
+)
 # A bucket that is missing or says no hides behind "was not found" too, so it comes first.
 _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("no_bucket", re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")),
@@ -87,7 +90,7 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("null", re.compile(r"contained null values even though")),
     ("filter", re.compile(_FILTER)),
     ("twice", re.compile(r"Duplicate column name")),
-    ("corrupt", re.compile(r"file size is too small|Invalid range|magic number|failed to decode")),
+    ("corrupt", re.compile(_CORRUPT)),
     ("unreachable", re.compile(_UNREACHABLE)),
 )
 _PREFIX = re.compile(
