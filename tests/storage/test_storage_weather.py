@@ -13,7 +13,7 @@ import pytest
 import workers
 
 import pennon
-from pennon.errors import OutcomeUnknown, PennonError, Unavailable
+from pennon.errors import OutcomeUnknown, PennonError, Unavailable, UnsafeStore
 from pennon.storage._lance import table_methods, write_methods
 from pennon.storage.abc import StorageBackend
 from pennon.testing.proxy import RecordingProxy
@@ -199,4 +199,28 @@ def test_a_drop_under_an_append(
 @pytest.fixture(autouse=True)
 def _healed(proxy: RecordingProxy) -> Iterator[None]:
     yield
+    proxy.heal()
+
+
+@pytest.mark.parametrize("operation", ["create", "append"])
+def test_a_store_whose_put_if_absent_is_not_atomic_is_refused(
+    moto_root: TestRoot, recording_proxy: Callable[[str], RecordingProxy], operation: str
+) -> None:
+    direct = opened(moto_root)
+    direct.create_table("t", [{"n": 0}])
+    proxy = recording_proxy(moto_root.endpoint)
+    through = moto_root.via(proxy.endpoint)
+    proxy.drop_header("if-none-match")
+    write, table = {
+        "create": (opened(through).create_table, "u"),
+        "append": (opened(through).write, "t"),
+    }[operation]
+    with pytest.raises(UnsafeStore):
+        write(table, ROWS)
+    assert direct.count_rows("t") == 1
+    assert list(direct.namespace.iter_tables()) == [("t",)]
+
+    properties = {**through.properties, "allow_unsafe": True}
+    unsafe = pennon.open(pennon.connect("dir", properties).connect())
+    assert unsafe.write("t", ROWS).rows_inserted == 2
     proxy.heal()
