@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pennon.errors import InvalidOption, MissingExtra, Unavailable, redact
 from pennon.namespaces.properties import check_keys
@@ -17,7 +17,6 @@ from pennon.namespaces.properties import check_keys
 __all__ = ["GENERIC", "KINDS", "ForeignKind", "make", "reach", "secret_keys"]
 
 _REACH_SECONDS = 3.0
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _SECRET = re.compile(
     r"(?i)secret|token|password|credential|signature|\bsas\b|(^|[._-])key|headers?\."
 )
@@ -50,6 +49,8 @@ class ForeignKind:
     """Whether listings spell namespaces as their parts joined by dots."""
     places: bool = False
     """Whether ``declare_table`` takes the location."""
+    proxied: bool = False
+    """Whether the client goes through the HTTP proxy that the environment names."""
     extra: str = ""
     """The extra of lance-namespace-impls with what else it imports."""
 
@@ -93,6 +94,7 @@ KINDS: Mapping[str, ForeignKind] = {
         defaults=(("max_retries", "2"), ("retry_mode", "standard")),
         namespaces=(1, 1),
         tables=(2, 2),
+        proxied=True,
         extra="glue",
         **_STORED,
     ),
@@ -189,8 +191,8 @@ def _missing(kind: str, known: ForeignKind | None) -> MissingExtra:
 def reach(kind: str, properties: Mapping[str, Any]) -> None:
     """Make sure that something listens at the address of a catalog.
 
-    The clients below wait for minutes, or forever, where nothing answers. With an HTTP proxy in
-    the environment nothing is tried.
+    The clients below wait for minutes, or forever, where nothing answers. Where they go through
+    an HTTP proxy nothing is tried.
 
     Raises:
         InvalidOption: The address is none.
@@ -198,22 +200,25 @@ def reach(kind: str, properties: Mapping[str, Any]) -> None:
     """
     known = KINDS.get(kind, GENERIC)
     address = properties.get(known.endpoint) if known.endpoint else None
-    if not address or any(os.environ.get(name) for name in _PROXIES):
+    if not address:
         return
     parts = urlsplit(str(address))
+    host = parts.hostname or ""
     try:
         port = parts.port or {"http": 80, "https": 443, "thrift": 9083}.get(parts.scheme)
     except ValueError:
         port = None
-    if not parts.hostname or port is None:
+    if not host or port is None:
         raise InvalidOption(
             f"{known.endpoint}={redact(str(address))!r} is no address; write scheme://host:port.",
             option=known.endpoint,
         )
+    if known.proxied and parts.scheme in getproxies() and not proxy_bypass(host):
+        return
     try:
-        socket.create_connection((parts.hostname, port), _REACH_SECONDS).close()
+        socket.create_connection((host, port), _REACH_SECONDS).close()
     except OSError as error:
         raise Unavailable(
-            f"The {kind} catalog at {parts.hostname}:{port} cannot be reached "
+            f"The {kind} catalog at {host}:{port} cannot be reached "
             f"({error.strerror or error}); check {known.endpoint!r} and that the server runs."
         ) from error

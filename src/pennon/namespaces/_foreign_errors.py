@@ -65,6 +65,7 @@ _BY_NAME: dict[str, type[PennonError]] = {
     "ConcurrentModificationException": CommitConflict,
     "EndpointConnectionError": Unavailable,
     "ConnectTimeoutError": Unavailable,
+    "ProxyConnectionError": Unavailable,
     "ReadTimeoutError": Unavailable,
     "MaxRetryError": Unavailable,
     "NewConnectionError": Unavailable,
