@@ -3,46 +3,97 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pennon.errors import CommitConflict, TableNotFound
+from pennon.errors import BranchNotFound, CommitConflict, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.memory import MemoryNamespace
 from pennon.namespaces.names import parse_id, show_id
+from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.refs import MAIN, Ref
+from pennon.storage.abc.versions import VersionInfo
+from pennon.storage.refs import MAIN, check_branch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MemoryBase", "MemoryTable", "moved"]
+__all__ = ["MemoryBase", "MemoryTable", "branch_of", "moved"]
 
 
 @dataclass(slots=True)
 class MemoryTable:
-    """What a location holds. Versions are immutable tables; the lock orders the commits."""
+    """One branch of a table. Versions are immutable tables; the lock orders the commits.
+
+    A branch has its own of everything, so nothing aimed at one can reach another; the main one
+    also holds the other branches and the tags of the table, which its lock guards.
+    """
 
     versions: list[pa.Table]
+    times: list[datetime] = field(default_factory=list[datetime])
+    """When each version was made, UTC."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     receipts: dict[tuple[str, str], CommitReceipt] = field(
         default_factory=dict[tuple[str, str], CommitReceipt]
     )
     """By operation and write id."""
+    branch: str = MAIN
+    first: int = 1
+    """The number of the first of ``versions``: that of the version a branch starts from."""
+    parent: str | None = None
+    """The branch it was made from."""
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    history: dict[int, VersionInfo] = field(default_factory=dict[int, VersionInfo])
+    branches: dict[str, MemoryTable] = field(default_factory=dict[str, "MemoryTable"])
+    tags: dict[str, TagInfo] = field(default_factory=dict[str, TagInfo])
 
-    def receipt(self, id: Id, operation: str, write_id: str, rows: int) -> CommitReceipt:
+    @property
+    def latest(self) -> int:
+        """The number of the newest version."""
+        return self.first + len(self.versions) - 1
+
+    def at(self, version: int) -> pa.Table | None:
+        """Return the rows of a version, or None if the branch has no such version."""
+        known = self.first <= version <= self.latest
+        return self.versions[version - self.first] if known else None
+
+    def receipt(
+        self,
+        id: Id,
+        operation: str,
+        write_id: str,
+        rows: int,
+        *,
+        updated: int = 0,
+        deleted: int = 0,
+        message: str | None = None,
+    ) -> CommitReceipt:
         """Return the receipt of the version made last, and remember it."""
         made = CommitReceipt(
             table=id,
-            branch="main",
-            version=len(self.versions),
+            branch=self.branch,
+            version=self.latest,
             rows_inserted=rows,
-            rows_updated=0,
-            rows_deleted=0,
+            rows_updated=updated,
+            rows_deleted=deleted,
             write_id=write_id,
             committed_at=datetime.now(UTC),
         )
+        self.times.append(made.committed_at)
         self.receipts[operation, write_id] = made
+        self.history[made.version] = VersionInfo(
+            version=made.version,
+            committed_at=made.committed_at,
+            operation=operation,
+            rows_inserted=rows,
+            rows_updated=updated,
+            rows_deleted=deleted,
+            write_ids=(write_id,),
+            message=message,
+        )
         return made
 
 
@@ -63,7 +114,8 @@ class MemoryBase:
         """The catalog whose names this backend stores tables under."""
         return self._namespace
 
-    def _held(self, table: IdLike) -> tuple[Id, MemoryTable]:
+    def _held(self, table: IdLike, branch: str = MAIN) -> tuple[Id, MemoryTable]:
+        check_branch(branch)
         id = self._within + parse_id(table, what="table")
         held = self._namespace.data_of(id)
         if not isinstance(held, MemoryTable):
@@ -72,7 +124,50 @@ class MemoryBase:
                 "create_table fills it.",
                 table=id,
             )
-        return id, held
+        return id, held if branch == MAIN else branch_of(id, held, branch)
+
+
+def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:
+    """Return a branch of a table.
+
+    Raises:
+        BranchNotFound: It has no such branch.
+    """
+    if branch == MAIN:
+        return held
+    found = held.branches.get(branch)
+    if found is None:
+        raise BranchNotFound(
+            f"{show_id(id)} has no branch {branch!r}; create_branch makes one.",
+            table=id,
+            branch=branch,
+        )
+    return found
+
+    def _at(self, table: IdLike, ref: Ref) -> tuple[Id, pa.Table]:
+        """Return the rows of the state that is meant."""
+        id, held = self._held(table)
+        if ref.branch != MAIN:
+            raise BranchNotFound(
+                f"{show_id(id)} has no branch {ref.branch!r}; create_branch makes one.",
+                table=id,
+                branch=ref.branch,
+            )
+        if ref.tag is not None:
+            raise TagNotFound(
+                f"{show_id(id)} has no tag {ref.tag!r}; list_tags shows those it has.",
+                table=id,
+                tag=ref.tag,
+            )
+        version = ref.version or len(held.versions)
+        if ref.as_of is not None:
+            version = bisect_right(held.times, ref.as_of)
+        if not 0 < version <= len(held.versions):
+            raise VersionNotFound(
+                f"{show_id(id)} has no version for {ref}; the newest is {len(held.versions)}.",
+                table=id,
+            )
+        return id, held.versions[version - 1]
 
 
 def moved(id: Id) -> CommitConflict:
