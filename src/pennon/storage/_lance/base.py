@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import parse_id
 from pennon.objects import certify
 from pennon.storage._lance.places import Place
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, Ref
+
+if TYPE_CHECKING:
+    import lance
 
 __all__ = ["COMMIT_SECONDS", "LanceBase"]
 
@@ -41,6 +44,11 @@ class LanceBase:
     def _place(self, table: IdLike, branch: str = MAIN) -> Place:
         info = self._namespace.describe_table(self._id(table))
         return Place.of(self._namespace, info, branch)
+
+    def _opened(self, table: IdLike, ref: Ref) -> tuple[Place, lance.LanceDataset]:
+        """Return the branch of a table, and a new handle on the state that is meant."""
+        place = self._place(table, ref.branch)
+        return place, place.open_at(ref)
 
     def _prove(self, place: Place) -> None:
         """Refuse to write to a store whose put-if-absent is not atomic.

@@ -24,6 +24,7 @@ from pennon.errors import (
     StorageError,
     TableAlreadyExists,
     TableNotFound,
+    TagNotFound,
     Throttled,
     Unauthenticated,
     Unavailable,
@@ -36,6 +37,7 @@ __all__ = ["Meaning", "is_lance_error", "meaning", "translate", "translated"]
 Meaning = Literal[
     "absent",
     "no_version",
+    "no_tag",
     "exists",
     "conflict",
     "incompatible",
@@ -84,6 +86,7 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("incompatible", re.compile(r"Incompatible transaction")),
     ("exists", re.compile(r"Dataset already exists|/_versions/0\.manifest was not found")),
     ("no_version", re.compile(r"_versions/\S*\.manifest was not found")),
+    ("no_tag", re.compile(r"Ref not found error: tag")),
     ("absent", re.compile(r"Dataset at path .* was not found: Not found: .*/_versions\b(?!/)")),
     ("data_gone", re.compile(r"[Nn]ot found: .*/data/[^/\s]+\.lance")),
     ("schema", re.compile(r"Append with different schema")),
@@ -137,6 +140,10 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             return VersionNotFound(
                 f"A version of {table} that is needed was cleaned up or never existed ({said}).",
                 table=table,
+            )
+        case "no_tag":
+            return TagNotFound(
+                f"{table} has no such tag ({said}); list_tags shows those it has.", table=table
             )
         case "exists":
             return TableAlreadyExists(

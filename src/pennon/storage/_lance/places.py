@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pennon.config import StoreOptions, parse_options
@@ -11,13 +13,13 @@ from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.errors import translated
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, Ref
 from pennon.uri import Uri, parse_uri
 
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["Place"]
+__all__ = ["Place", "committed_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,52 @@ class Place:
             branch=self.branch,
         )
 
+    def open_at(self, ref: Ref) -> lance.LanceDataset:
+        """Return a new handle on a state of this branch, or on the one a tag names.
+
+        Args:
+            ref: Which; its branch must be that of this place.
+
+        Raises:
+            TableNotFound: Nothing was ever written here.
+            BranchNotFound: The table has no such branch.
+            VersionNotFound: There is no such version, not any more, or not yet at that time.
+            TagNotFound: The table has no such tag.
+        """
+        if ref.tag is not None:
+            main = self.on(MAIN).open()
+            with translated(self.name, self.secrets):
+                return main.checkout_version(ref.tag)
+        if ref.as_of is not None:
+            return self._open_as_of(ref.as_of)
+        return self.open(ref.version)
+
+    def _open_as_of(self, time: datetime) -> lance.LanceDataset:
+        """Open the newest version that is not younger, reading the times of log2(versions)."""
+        head = self.open()
+        if committed_at(head) <= time:
+            return head
+        with translated(self.name, self.secrets):
+            versions = sorted(ref["version"] for ref in head.version_refs())
+        after = bisect_right(versions, time, key=lambda v: committed_at(self.open(v)))
+        if not after:
+            raise VersionNotFound(
+                f"{self.name} has no version as old as {time.isoformat()}; the oldest that is kept "
+                f"is {versions[0]}.",
+                table=self.info.id,
+                as_of=time,
+            )
+        return self.open(versions[after - 1])
+
     def open_or_none(self, version: int | None = None) -> lance.LanceDataset | None:
         """Return a new handle, or None if the version, or any version, does not exist."""
         try:
             return self.open(version)
         except (TableNotFound, BranchNotFound, VersionNotFound):
             return None
+
+
+def committed_at(handle: lance.LanceDataset) -> datetime:
+    """Return when the version of a handle was made, by the clock of its writer: UTC."""
+    local: Any = handle.get_version()["timestamp"]
+    return local.astimezone(UTC)
