@@ -8,15 +8,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pennon.errors import BranchNotFound, CommitConflict, TableNotFound
+from pennon.errors import (
+    BranchNotFound,
+    CommitConflict,
+    TableNotFound,
+    TagNotFound,
+    VersionNotFound,
+)
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.memory import MemoryNamespace
 from pennon.namespaces.names import parse_id, show_id
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
-from pennon.storage.refs import MAIN, Ref
 from pennon.storage.abc.versions import VersionInfo
-from pennon.storage.refs import MAIN, check_branch
+from pennon.storage.refs import MAIN, Ref, check_branch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +131,31 @@ class MemoryBase:
             )
         return id, held if branch == MAIN else branch_of(id, held, branch)
 
+    def _at(self, table: IdLike, ref: Ref) -> tuple[Id, pa.Table]:
+        """Return the rows of the state that is meant."""
+        id, held = self._held(table)
+        branch, version = ref.branch, ref.version
+        if ref.tag is not None:
+            tag = held.tags.get(ref.tag)
+            if tag is None:
+                raise TagNotFound(
+                    f"{show_id(id)} has no tag {ref.tag!r}; list_tags shows those it has.",
+                    table=id,
+                    tag=ref.tag,
+                )
+            branch, version = tag.branch, tag.version
+        there = branch_of(id, held, branch)
+        if ref.as_of is not None:
+            version = there.first - 1 + bisect_right(there.times, ref.as_of)
+        rows = there.at(there.latest if version is None else version)
+        if rows is None:
+            raise VersionNotFound(
+                f"{show_id(id)} has no such version ({ref}); versions {there.first} to "
+                f"{there.latest} are kept.",
+                table=id,
+            )
+        return id, rows
+
 
 def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:
     """Return a branch of a table.
@@ -143,31 +173,6 @@ def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:
             branch=branch,
         )
     return found
-
-    def _at(self, table: IdLike, ref: Ref) -> tuple[Id, pa.Table]:
-        """Return the rows of the state that is meant."""
-        id, held = self._held(table)
-        if ref.branch != MAIN:
-            raise BranchNotFound(
-                f"{show_id(id)} has no branch {ref.branch!r}; create_branch makes one.",
-                table=id,
-                branch=ref.branch,
-            )
-        if ref.tag is not None:
-            raise TagNotFound(
-                f"{show_id(id)} has no tag {ref.tag!r}; list_tags shows those it has.",
-                table=id,
-                tag=ref.tag,
-            )
-        version = ref.version or len(held.versions)
-        if ref.as_of is not None:
-            version = bisect_right(held.times, ref.as_of)
-        if not 0 < version <= len(held.versions):
-            raise VersionNotFound(
-                f"{show_id(id)} has no version for {ref}; the newest is {len(held.versions)}.",
-                table=id,
-            )
-        return id, held.versions[version - 1]
 
 
 def moved(id: Id) -> CommitConflict:
