@@ -278,6 +278,23 @@ def test_success_that_is_no_answer(body: bytes) -> None:
                 rest.call(operation, id="t", **fields)
 
 
+def test_a_server_that_never_ends_a_listing() -> None:
+    page = Answer(body=b'{"tables": ["t"], "page_token": "t"}')
+    with ScriptedServer(page) as server, connect("rest", {"uri": server.uri}) as namespace:
+        assert list(namespace.list_tables(limit=1)) == [("t",)]
+        with pytest.raises(StorageError, match="same page again"):
+            namespace.list_tables()
+        assert len(server.requests) == 3
+
+
+def test_a_server_that_pages_by_itself_is_read_to_the_end() -> None:
+    first = Answer(body=b'{"tables": ["b"], "page_token": "b"}')
+    last = Answer(body=b'{"tables": ["a"]}')
+    with ScriptedServer(first, last) as server, connect("rest", {"uri": server.uri}) as namespace:
+        assert list(namespace.list_tables()) == [("a",), ("b",)]
+        assert "page_token=b" in server.requests[1].path
+
+
 # -- requests --------------------------------------------------------------------------------------
 
 
@@ -418,7 +435,7 @@ def test_a_provider_that_fails_means_that_nothing_is_sent(provider: Any) -> None
 
 def test_credentials_are_never_shown() -> None:
     def echo(request: Request) -> Answer:
-        said = f"bad credentials: {request.headers} for {SECRET}"
+        said = f"bad credentials: {SECRET} in {request.headers}"
         return Answer(401, said.encode(), {"Content-Type": "text/plain"})
 
     properties = {"header.Authorization": f"Bearer {SECRET}", "storage.secret_access_key": SECRET}
@@ -486,6 +503,8 @@ def test_cookies_and_redirects_are_not_followed() -> None:
         ({"uri": "http://h", "delimiter": ""}, InvalidOption, "delimiter"),
         ({"uri": "http://h", "header.X": 5}, InvalidOption, "printable ASCII"),
         ({"uri": "http://h", "header.X": "a\nb"}, InvalidOption, "printable ASCII"),
+        ({"uri": "http://h", "header.X": "a "}, InvalidOption, "printable ASCII"),
+        ({"uri": "http://\u00fc..\u00fc"}, InvalidURI, "no address"),
         ({"uri": "http://h", "header.a b": "x"}, InvalidOption, "no name"),
         ({"uri": "https://h", "tls.ssl_ca_cert": "/nowhere.pem"}, InvalidOption, "readable file"),
         ({"uri": "https://h", "tls.key_file": __file__}, InvalidOption, "tls.cert_file"),
@@ -536,7 +555,7 @@ def test_one_session_shares_connections_of_one_principal() -> None:
             settings = Settings.of("rest", {"uri": server.uri, "header.Authorization": secret})
             rest = RestClient(settings, session=session)
             rest.call("list_tables")
-            pools.append(rest._http())
+            pools.append(rest._pool())
         assert pools[0] is pools[1]
         assert pools[0] is not pools[2]
         session.close()
@@ -554,19 +573,19 @@ def test_threads_share_a_client() -> None:
 def test_a_forked_child_has_its_own_connections() -> None:
     with ScriptedServer(LISTING) as server, client(server.uri) as rest:
         rest.call("list_tables")
-        before = rest._http()
+        before = rest._pool()
         child = os.fork()
         if child == 0:
             right = False
             try:
                 right = rest.call("list_tables") == {"tables": ["t"]}
-                right = right and rest._http() is not before
+                right = right and rest._pool() is not before
             finally:
                 os._exit(0 if right else 1)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert rest.call("list_tables") == {"tables": ["t"]}
-        assert rest._http() is before
+        assert rest._pool() is before
 
 
 def test_importing_it_loads_no_http_client() -> None:

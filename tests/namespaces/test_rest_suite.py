@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, rule
 from rest_servers import native_server
 
 import pennon.testing._suite_names as suite_names
@@ -130,10 +131,29 @@ class TestRest(NamespaceSuite):
             namespace.drop_namespace(name)
 
 
+_BEGIN: Any = NamespaceMachine.begin
 _REGISTER: Any = NamespaceMachine.register_table
+_PLAIN = re.compile(r"[\w +;,&=@.!-]{1,40}", re.ASCII)
+_STORED = tuple(n for n in ODD_NAMES if _PLAIN.fullmatch(n))
+"""Of tables with most other names the server leaves the data behind when it drops them, and a
+location with a colon cannot be registered."""
+
+
+def decoded(namespace: Namespace, location: str) -> str:
+    """Return the path of a location, which the server sends percent-encoded."""
+    return unquote(relative(namespace, location))
 
 
 class _RestMachine(NamespaceMachine):
+    @initialize(
+        **{
+            **_BEGIN.hypothesis_stateful_initialize_rule.arguments,
+            "odd": st.sampled_from(_STORED),
+        }
+    )
+    def begin(self, **drawn: Any) -> None:
+        super().begin(**drawn)
+
     # The server keeps no properties of registered tables; the suite above checks the refusal.
     @rule(**{**_REGISTER.hypothesis_stateful_rule.arguments, "wanted": st.just({})})
     def register_table(self, **drawn: Any) -> None:
@@ -150,8 +170,7 @@ _open = contextlib.ExitStack()
 
 
 def test_rest_behaves_like_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = tuple(n for n in ODD_NAMES if fits(n, n, n, n) and "'" not in n)
-    monkeypatch.setattr(machine_module, "ODD_NAMES", short)
+    monkeypatch.setattr(machine_module, "relative", decoded)
 
     def make_namespace() -> Namespace:
         uri = _open.enter_context(native_server(tmp_path))
@@ -160,10 +179,11 @@ def test_rest_behaves_like_the_reference(tmp_path: Path, monkeypatch: pytest.Mon
     run_machine(
         make_namespace,
         settings(
-            max_examples=5,
+            max_examples=8,
             stateful_step_count=20,
             deadline=None,
             print_blob=True,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),
         machine=_RestMachine,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "check_headers", "secret_properties"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t -~]*")
+_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _OWN_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
     | {"transfer-encoding"}
@@ -162,7 +162,8 @@ def check_headers(given: Mapping[Any, Any]) -> Mapping[str, str]:
             raise InvalidOption(f"The header {name!r} is set by the client itself.", option=key)
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise InvalidOption(
-                f"The header {name!r} must hold a string of printable ASCII characters.",
+                f"The header {name!r} must hold a string of printable ASCII characters without "
+                "space at its ends.",
                 option=key,
             )
         headers[name] = value

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from pennon.errors import (
@@ -17,6 +17,7 @@ from pennon.errors import (
     InvalidInput,
     InvalidName,
     InvalidOption,
+    InvalidURI,
     MissingExtra,
     OutcomeUnknown,
     PennonError,
@@ -34,9 +35,6 @@ from pennon.namespaces.rest._settings import Settings, check_headers
 from pennon.namespaces.session import Session
 from pennon.retry import Backoff, Deadline
 
-if TYPE_CHECKING:
-    import httpx
-
 __all__ = ["RestClient", "encode_id"]
 
 _CONNECT_SECONDS = 4.0
@@ -45,6 +43,8 @@ _BACKOFF = Backoff(base=0.1, cap=5.0, attempts=6)
 _BUSY = frozenset({429, 502, 503, 504})
 _NOT_PROCESSED = 429
 _OK = range(200, 300)
+_PLAIN_HEADERS = frozenset({"Accept", "Connection", "Content-Type"})
+_SHORTEST_SECRET = 6
 
 
 def encode_id(id: Id, delimiter: str) -> str:
@@ -86,7 +86,11 @@ class RestClient:
         session: Session | None = None,
         context: ContextProvider | None = None,
     ) -> None:
-        _httpx()
+        httpx = _httpx()
+        try:
+            httpx.URL(settings.uri)
+        except httpx.InvalidURL as error:
+            raise InvalidURI(f"{settings.uri} is no address of a server: {error}.") from None
         self.settings = settings
         self.context = context
         self._own = Session() if session is None else None
@@ -238,7 +242,7 @@ class RestClient:
     def _try(self, request: _Request, deadline: Deadline) -> dict[str, Any] | _Failed:
         httpx = _httpx()
         headers = self._headers(request)
-        secrets = tuple(v for v in headers.values() if v)
+        secrets = _secrets(headers)
         if deadline.remaining <= 0:
             raise self._late(request, sent=False)
         try:
@@ -248,7 +252,7 @@ class RestClient:
             return _Failed(unreachable, temporary=True, harmless=True, unreachable=True)
         except (httpx.TimeoutException, TimeoutError):
             return _Failed(self._late(request, sent=True))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _Failed(self._broken(request, error, secrets), temporary=True)
         if status in _OK:
             return self._decode(request, reply, body)
@@ -275,7 +279,9 @@ class RestClient:
         left = max(0.001, deadline.remaining)
         timeout = httpx.Timeout(left, connect=min(left, _CONNECT_SECONDS))
         pieces: list[bytes] = []
-        with self._http().stream(
+        # Held until the end: a session closed meanwhile must not close it under the request.
+        pool = self._pool()
+        with pool.client.stream(
             request.route.method,
             request.url,
             headers=headers,
@@ -288,11 +294,10 @@ class RestClient:
                     raise TimeoutError
             return reply.status_code, reply.headers, b"".join(pieces)
 
-    def _http(self) -> httpx.Client:
+    def _pool(self) -> _Pool:
         settings = self.settings
         key = ("rest", settings.uri, settings.principal)
-        pool: _Pool = self._session.shared(key, lambda: _Pool(settings))
-        return pool.client
+        return self._session.shared(key, lambda: _Pool(settings))
 
     def _decode(self, request: _Request, reply: Mapping[str, str], body: bytes) -> dict[str, Any]:
         result = request.route.result
@@ -405,6 +410,16 @@ def _httpx() -> Any:
             "A connection to a REST server needs httpx; run: pip install 'pennon[rest]'"
         ) from None
     return httpx
+
+
+def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what no message may show: header values, whole and in words such as a bearer token.
+
+    Very short ones are left: masking every "1" would make messages unreadable and hide nothing.
+    """
+    values = (v for k, v in headers.items() if k not in _PLAIN_HEADERS)
+    words = {w for v in values for w in (v, *v.split())}
+    return tuple(w for w in words if len(w) >= _SHORTEST_SECRET)
 
 
 def _identity(identity: Any) -> dict[str, str]:

@@ -226,7 +226,13 @@ class RestNamespace(Namespace):
                 answer = self.client.call(operation, id=above, limit=limit, page_token=token)
                 names: list[str] = answer.get(field) or []
                 found += [(*above, name) for name in names]
-                token = answer.get("page_token") or None
+                previous, token = token, answer.get("page_token") or None
+                if token is not None and token == previous:
+                    raise StorageError(
+                        f"The server {self.root} answers {operation} of {show_id(above)} with the "
+                        "same page again; ask who runs it.",
+                        namespace=above,
+                    )
                 # A server that pages although nobody asked for pages is asked for the rest.
                 if token is None or limit is not None:
                     break
