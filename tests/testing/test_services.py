@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pennon.config import parse_options
-from pennon.errors import Unavailable, Unsupported
+from pennon.errors import ObjectAlreadyExists, Unavailable, Unsupported
 from pennon.objects import open_store
 from pennon.testing import _install, _processes, services
 from pennon.testing._install import Tool, cache, install
@@ -197,6 +199,22 @@ def test_a_service_dies_with_its_owner(how: signal.Signals) -> None:
     owner.stdout.close()
     eventually(lambda: not Path(directory).exists(), 20)
     assert not _processes.answers(f"http://127.0.0.1:{port}/moto-api/")
+
+
+def test_moto_decides_a_race_for_one(moto_root: TestRoot) -> None:
+    uri = parse_uri(moto_root.uri)
+    store = open_store(uri, parse_options(uri, moto_root.options))
+
+    def put(key: str) -> bool:
+        try:
+            store.put(key, uuid.uuid4().bytes, if_absent=True)
+        except ObjectAlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(40):
+            assert sum(pool.map(put, [f"k{number}"] * 8)) == 1
 
 
 def put_and_get(root: TestRoot) -> bytes:

@@ -57,7 +57,7 @@ MINIO = Tool(
     command="minio",
     built="minio",
     cost="about 4 minutes and 3 GB of Go's own caches the first time",
-    instead="S3 tests use moto, which is one Python process and so decides races gently",
+    instead="S3 tests use moto, which takes one request at a time and so decides races gently",
 )
 TOXIPROXY = Tool(
     name="toxiproxy",

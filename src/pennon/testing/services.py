@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _REGION = "us-east-1"
+_MOTO = Path(__file__).with_name("_moto.py")
 _IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 # Published with the emulator, the same everywhere; it opens nothing but emulators.
 _ACCOUNT = "devstoreaccount1"
@@ -369,7 +370,7 @@ def _start_minio(
 
 
 def start_moto(why: str = "") -> S3Server:
-    """Return moto's S3: one Python process, in memory.
+    """Return moto's S3: one Python process, in memory, one request at a time.
 
     Raises:
         Unsupported: It is not installed.
@@ -381,7 +382,7 @@ def start_moto(why: str = "") -> S3Server:
         )
     service = start(
         "moto",
-        lambda port, _: [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)],
+        lambda port, _: [sys.executable, str(_MOTO), HOST, str(port)],
         lambda port: answers(f"http://{HOST}:{port}/moto-api/"),
         env={"PYTHONWARNINGS": "ignore"},
     )
