@@ -40,7 +40,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests against real services, which are installed first."""
     session.install("-e", ".[dev]")
     install_services(session, required=False)
-    parallel = [] if session.posargs else ["-n", "2", "--dist", "loadfile"]
+    parallel = [] if session.posargs else ["-n", "2", "--dist", "worksteal"]
     session.run("pytest", *parallel, *session.posargs)
 
 
