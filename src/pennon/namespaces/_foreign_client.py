@@ -11,6 +11,7 @@ from pennon.errors import InvalidOption, Unsupported, redact
 from pennon.namespaces._foreign import GENERIC, KINDS, ForeignKind, make, reach, secret_keys
 from pennon.namespaces._foreign_errors import translate
 from pennon.namespaces.abc import Id
+from pennon.namespaces.session import enter_lance
 
 __all__ = ["ForeignClient", "What"]
 
@@ -131,10 +132,11 @@ class ForeignClient:
             seen.add(token)
 
     def _get(self) -> Any:
+        if type(self._impl).__module__.partition(".")[0] == "lance":
+            enter_lance()
         if self._pid != os.getpid():
-            # Clients share sockets with the parent, and Lance's threads stayed there.
-            native = type(self._impl).__module__.partition(".")[0] == "lance"
-            if self.properties is None or native:
+            # The client shares its sockets with the parent.
+            if self.properties is None:
                 raise Unsupported(
                     f"{self.address} was connected before this process was forked; start "
                     "processes with the 'spawn' or 'forkserver' method, or connect in the child."

@@ -8,13 +8,34 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from pennon.config import StoreOptions
-from pennon.errors import InvalidOption
+from pennon.errors import InvalidOption, Unsupported
 from pennon.objects import ObjectStore, open_store
 from pennon.uri import Uri
 
-__all__ = ["Session"]
+__all__ = ["Session", "enter_lance"]
 
 T = TypeVar("T")
+
+_lance_pid = 0
+"""The process in which Lance's threads run; 0 before its first use."""
+
+
+def enter_lance() -> None:
+    """Note that Lance is used in this process; call before every use.
+
+    Lance's threads do not survive a fork: a child that uses them crashes or hangs, not always but
+    sooner or later.
+
+    Raises:
+        Unsupported: This is a forked child, and Lance was used before the fork.
+    """
+    global _lance_pid  # noqa: PLW0603 - one engine per process
+    if _lance_pid not in {0, os.getpid()}:
+        raise Unsupported(
+            "Lance was used before this process was forked, and its threads stay in the parent; "
+            "start processes with the 'spawn' or 'forkserver' method."
+        )
+    _lance_pid = os.getpid()
 
 
 class Session:
@@ -57,7 +78,12 @@ class Session:
         return self.shared(("store", str(uri), options.principal), lambda: open_store(uri, options))
 
     def lance(self, options: StoreOptions) -> Any:
-        """Return the shared ``lance.Session`` for these credentials."""
+        """Return the shared ``lance.Session`` for these credentials; ask before every use.
+
+        Raises:
+            Unsupported: See :func:`enter_lance`.
+        """
+        enter_lance()
 
         def make() -> Any:
             import lance
