@@ -74,7 +74,7 @@ def typecheck(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(*EXTRAS["docs"])
-    session.run("mkdocs", "build", "--strict", *session.posargs)
+    session.run("mkdocs", "build", "--strict", "-f", ".ci/mkdocs.yml", *session.posargs)
 
 
 @nox.session

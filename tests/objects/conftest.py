@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from badproxy import BadProxy
+from roots import open_root
 
-from pennon.config import parse_options
-from pennon.objects import ObjectStore, open_store
+from pennon.objects import ObjectStore
 from pennon.testing.services import TestRoot
-from pennon.uri import parse_uri
-
-
-def open_root(root: TestRoot, **options: str) -> ObjectStore:
-    uri = parse_uri(root.uri)
-    return open_store(uri, parse_options(uri, {**root.options, **options}))
 
 
 @pytest.fixture
@@ -60,10 +53,3 @@ def bad_proxies() -> Iterator[list[BadProxy]]:
         proxy.closing.set()
         proxy.shutdown()
         proxy.server_close()
-
-
-def start_proxy(proxies: list[BadProxy], root: TestRoot) -> tuple[BadProxy, ObjectStore]:
-    proxy = BadProxy(root.endpoint)
-    threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
-    proxies.append(proxy)
-    return proxy, open_root(root.via(proxy.endpoint))

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from roots import open_root
 
-from conftest import open_root
 from pennon.errors import Unavailable, UnsafeStore
 from pennon.objects import Certificate, ObjectStore, certification, certify
 from pennon.objects.certification import CERTIFICATE_KEY

@@ -15,8 +15,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from badproxy import BadProxy
+from roots import open_root, start_proxy
 
-from conftest import open_root, start_proxy
 from pennon.errors import (
     Corrupt,
     DeadlineExceeded,

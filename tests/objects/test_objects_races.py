@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from roots import open_root
 
-from conftest import open_root
 from pennon.errors import ObjectAlreadyExists, PreconditionFailed
 from pennon.testing.services import TestRoot
 
