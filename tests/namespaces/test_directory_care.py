@@ -226,6 +226,46 @@ def test_an_interrupted_v1_drop(local_root: str, monkeypatch: pytest.MonkeyPatch
     assert ns.describe_table("t", check_declared=True).declared_only is True
 
 
+def test_a_v1_drop_that_comes_too_late(local_root: str) -> None:
+    """The table it meant was dropped and the name claimed anew: it must not touch that one."""
+    ns = DirectoryNamespace(local_root, manifest_enabled=False)
+    ns.declare_table("t")
+    put(ns, "t")
+    marker = Path(local_root, "t.lance", ".lance-deregistered")
+    marker.write_bytes(b"dropped by pennon 0123456789abcdef")
+    assert not ns.table_exists("t")
+    assert ns.sweep(older_than=WEEK).removed == ()
+    assert marker.exists()
+    age(ns, "t.lance")
+    assert ns.sweep(older_than=WEEK, dry_run=True).removed == ()
+    assert marker.exists()
+    assert ns.sweep(older_than=WEEK).removed == ()
+    assert count(ns, "t") == 2
+
+
+def test_a_v1_declare_waits_for_a_drop_under_way(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pennon.namespaces.directory import _flat
+
+    ns = DirectoryNamespace(local_root, manifest_enabled=False)
+    marker = Path(local_root, "t.lance", ".lance-deregistered")
+    monkeypatch.setattr(_flat.FlatCatalog, "_holds_anything", lambda *_: False)
+    marker.parent.mkdir()
+    marker.write_bytes(b"dropped by pennon 0123456789abcdef")
+    monkeypatch.setattr(_flat, "_PATIENCE", 0.2)
+    with pytest.raises(TableAlreadyExists, match="still being dropped"):
+        ns.declare_table("t")
+    assert [p.name for p in marker.parent.iterdir()] == [marker.name]
+    monkeypatch.setattr(_flat, "_PATIENCE", 10.0)
+    ending = threading.Timer(0.3, marker.unlink)
+    ending.start()
+    ns.declare_table("t")
+    ending.join()
+    monkeypatch.undo()
+    assert ns.table_exists("t")
+
+
 # -- sweeping --------------------------------------------------------------------------------------
 
 
@@ -310,8 +350,8 @@ def test_what_gets_a_name_during_a_sweep_is_kept(
     Path(local_root, place, ".lance-deregistered").unlink()
     real = Sweeper._look
 
-    def look(self: Any, directory: str) -> Any:
-        found = real(self, directory)
+    def look(self: Any, directory: str, **options: Any) -> Any:
+        found = real(self, directory, **options)
         if directory == place:
             DirectoryNamespace(local_root).register_table("back", place)
         return found

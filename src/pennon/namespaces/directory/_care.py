@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pennon.errors import InvalidOption, ObjectNotFound, TableNotFound
+from pennon.errors import InvalidOption, TableNotFound
 from pennon.namespaces import model
 from pennon.namespaces.abc import Id
-from pennon.namespaces.directory._flat import DROPPED, SUFFIX, FlatCatalog
+from pennon.namespaces.directory._flat import SUFFIX, FlatCatalog
 from pennon.namespaces.directory._places import (
     DEREGISTERED,
     ORPHAN,
@@ -152,7 +152,7 @@ class Sweeper:
         kept: list[str] = []
         found: dict[str, int] = {}
         for directory in self._nameless(directories, snapshot):
-            state, size = self._look(directory)
+            state, size = self._look(directory, dry_run=dry_run)
             if state == "young":
                 young.append(directory)
             elif state == "deregistered":
@@ -185,27 +185,22 @@ class Sweeper:
             ):
                 yield directory
 
-    def _look(self, directory: str) -> tuple[str, int]:
+    def _look(self, directory: str, *, dry_run: bool) -> tuple[str, int]:
         marker = f"{directory}/{DEREGISTERED}"
         objects = list(self._store.list(directory))
-        keys = {meta.key for meta in objects}
-        begun = marker in keys and self._is_drop(marker)
-        if marker in keys and not begun:
-            return "deregistered", 0
-        if directory.endswith(SUFFIX) and not begun:
-            return "table", 0
-        steps = {key[len(directory) + 1 :].split("/", maxsplit=1)[0] for key in keys}
+        flat = directory.endswith(SUFFIX)
+        state = "table"
+        if any(meta.key == marker for meta in objects):
+            state = FlatCatalog(self._store).state(directory)
+        old = all(meta.modified <= self._before for meta in objects)
+        if state == "mistaken" and old and not dry_run:
+            self._store.delete(marker)
+        if state in {"deregistered", "mistaken"} or (flat and state == "table"):
+            return state, 0
+        steps = {meta.key[len(directory) + 1 :].split("/", maxsplit=1)[0] for meta in objects}
         if not objects or not steps - {DEREGISTERED} <= _PARTS:
             return "foreign", 0
-        if max(meta.modified for meta in objects) > self._before:
-            return "young", 0
-        return "garbage", sum(meta.size for meta in objects)
-
-    def _is_drop(self, marker: str) -> bool:
-        try:
-            return self._store.get(marker).data == DROPPED
-        except ObjectNotFound:
-            return False
+        return "garbage" if old else "young", sum(meta.size for meta in objects)
 
     def _remove(self, directory: str) -> bool:
         if directory.endswith(SUFFIX):

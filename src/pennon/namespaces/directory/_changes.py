@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pennon.errors import OutcomeUnknown, PennonError, TableAlreadyExists
 from pennon.namespaces import model
-from pennon.namespaces.directory._flat import DROPPED, SUFFIX, FlatCatalog
+from pennon.namespaces.directory._flat import SUFFIX, FlatCatalog
 from pennon.namespaces.directory._places import (
     DEREGISTERED,
     RESERVED,
@@ -95,7 +95,7 @@ class Changes:
                 continue
             if location in dropped:
                 if location.endswith(SUFFIX):
-                    self._store.put(f"{location}/{DEREGISTERED}", DROPPED)
+                    FlatCatalog(self._store).begin_drop(location)
             elif location.endswith(SUFFIX) or has_data(self._store, location):
                 self._store.put(f"{location}/{DEREGISTERED}", b"")
 

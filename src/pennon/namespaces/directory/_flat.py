@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pennon.errors import (
     InvalidName,
@@ -17,6 +17,7 @@ from pennon.namespaces import model
 from pennon.namespaces.abc import Id
 from pennon.namespaces.directory._places import DEREGISTERED, RESERVED, has_data, spread
 from pennon.namespaces.names import parse_id, show_id
+from pennon.retry import Backoff, Deadline
 
 if TYPE_CHECKING:
     from pennon.objects import ObjectStore
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["DROPPED", "SUFFIX", "FlatCatalog"]
 
 SUFFIX = ".lance"
-DROPPED = b"dropped by pennon\n"
-"""Content of the marker in a directory whose drop has begun; sweep() finishes it."""
+_PATIENCE = 10.0
+DROPPED = b"dropped by pennon "
+"""How the marker begins in a directory whose drop has begun; the claim to be dropped follows."""
 
 
 class FlatCatalog:
@@ -100,11 +102,14 @@ class FlatCatalog:
             try:
                 self.store.put(f"{location}/{RESERVED}", own, if_absent=True)
             except ObjectAlreadyExists:
-                pass
-            else:
-                # A drop that was under way may have taken the claim along.
-                if not self._is_dropped(location) and self._is_claimed(location, own):
+                raise self._taken(id) from None
+            # The drop of what was here before may still be under way; it leaves the claim alone.
+            # One that names the claim came after it: then the table was there and is gone again.
+            for _ in Backoff(cap=0.5, attempts=1000).tries(Deadline.after(None, _PATIENCE)):
+                marker = self._content(location, DEREGISTERED)
+                if marker is None or marker == DROPPED + own:
                     return
+            self.store.delete(f"{location}/{RESERVED}")
         raise self._taken(id)
 
     def _taken(self, id: Id) -> TableAlreadyExists:
@@ -120,14 +125,21 @@ class FlatCatalog:
             table=id,
         )
 
-    def _is_dropped(self, location: str) -> bool:
-        return self.store.head(f"{location}/{DEREGISTERED}") is not None
-
-    def _is_claimed(self, location: str, own: bytes) -> bool:
+    def _content(self, location: str, marker: str) -> bytes | None:
         try:
-            return self.store.get(f"{location}/{RESERVED}").data == own
+            return self.store.get(f"{location}/{marker}").data
         except ObjectNotFound:
-            return False
+            return None
+
+    def state(self, location: str) -> Literal["table", "deregistered", "dropped", "mistaken"]:
+        """Return what the markers at a location say; ``mistaken`` is a drop of an older table."""
+        marker = self._content(location, DEREGISTERED)
+        if marker is None:
+            return "table"
+        if not marker.startswith(DROPPED):
+            return "deregistered"
+        claim = self._content(location, RESERVED)
+        return "dropped" if claim is None or marker == DROPPED + claim else "mistaken"
 
     def drop(self, id: Id) -> None:
         """Drop a table: a marker takes the name away, then the data go, the marker last.
@@ -136,10 +148,15 @@ class FlatCatalog:
             TableNotFound: There is none, or another one drops it.
         """
         location = self.location(id)
+        claim = self._content(location, RESERVED) or b""
         try:
-            self.store.put(f"{location}/{DEREGISTERED}", DROPPED, if_absent=True)
+            self.store.put(f"{location}/{DEREGISTERED}", DROPPED + claim, if_absent=True)
         except ObjectAlreadyExists:
             raise model.table_not_found(id) from None
+        if (self._content(location, RESERVED) or b"") != claim:
+            # What was to be dropped was dropped by another one, and the name claimed anew.
+            self.store.delete(f"{location}/{DEREGISTERED}")
+            raise model.table_not_found(id)
         try:
             held = self.finish(location)
         except PennonError:
@@ -147,6 +164,11 @@ class FlatCatalog:
             return
         if not held:
             raise model.table_not_found(id)
+
+    def begin_drop(self, location: str) -> None:
+        """Mark what is at a location as dropped, whatever it is marked as now."""
+        claim = self._content(location, RESERVED) or b""
+        self.store.put(f"{location}/{DEREGISTERED}", DROPPED + claim)
 
     def finish(self, location: str) -> bool:
         """Delete what a dropped table left, its marker last; return whether there was anything."""
