@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from pennon.errors import (
+    CommitConflict,
+    NotFound,
+    OutcomeUnknown,
+    PennonError,
+    StorageError,
+    TableNotFound,
+)
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import parse_id
 from pennon.objects import certify
@@ -49,6 +59,38 @@ class LanceBase:
         """Return the branch of a table, and a new handle on the state that is meant."""
         place = self._place(table, ref.branch)
         return place, place.open_at(ref)
+
+    @contextlib.contextmanager
+    def _unless_dropped(
+        self, places: Sequence[Place], error: type[CommitConflict | TableNotFound]
+    ) -> Generator[None]:
+        """Raise ``error`` if the block failed because a table was dropped or renamed under it.
+
+        Files that vanish have many faces: a missing manifest, a directory that is gone, a commit
+        that cannot be found again. What the catalog says now tells whether that is why.
+
+        Args:
+            places: The tables; looked at after the failure.
+            error: What a drop means for the caller of the block.
+        """
+        try:
+            yield
+        except (NotFound, StorageError, OutcomeUnknown):
+            for place in places:
+                if self._is_moved(place):
+                    raise error(
+                        f"{place.name} was dropped or renamed meanwhile; look for it, then retry.",
+                        table=place.info.id,
+                    ) from None
+            raise
+
+    def _is_moved(self, place: Place) -> bool:
+        try:
+            return self._namespace.describe_table(place.info.id).location != place.info.location
+        except TableNotFound:
+            return True
+        except PennonError:
+            return False
 
     def _prove(self, place: Place) -> None:
         """Refuse to write to a store whose put-if-absent is not atomic.

@@ -13,10 +13,14 @@ from collections.abc import Generator, Iterable
 from typing import Literal
 
 from pennon.errors import (
+    BranchAlreadyExists,
+    BranchNotFound,
     CommitConflict,
     Corrupt,
     InvalidFilter,
+    InvalidName,
     InvalidOption,
+    InvalidState,
     PennonError,
     PermissionDenied,
     RootNotFound,
@@ -24,6 +28,7 @@ from pennon.errors import (
     StorageError,
     TableAlreadyExists,
     TableNotFound,
+    TagAlreadyExists,
     TagNotFound,
     Throttled,
     Unauthenticated,
@@ -38,6 +43,11 @@ Meaning = Literal[
     "absent",
     "no_version",
     "no_tag",
+    "no_branch",
+    "branch_exists",
+    "tag_exists",
+    "in_use",
+    "bad_ref",
     "exists",
     "conflict",
     "incompatible",
@@ -85,8 +95,22 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ),
     ("incompatible", re.compile(r"Incompatible transaction")),
     ("exists", re.compile(r"Dataset already exists|/_versions/0\.manifest was not found")),
-    ("no_version", re.compile(r"_versions/\S*\.manifest was not found")),
+    (
+        "no_version",
+        re.compile(r"_versions/\S*\.manifest was not found|Not found: .*_versions/\S*\.manifest"),
+    ),
     ("no_tag", re.compile(r"Ref not found error: tag")),
+    (
+        "no_branch",
+        re.compile(r"Ref not found error: Branch|Not found: .*/tree/.*/_versions\b(?!/)"),
+    ),
+    (
+        "branch_exists",
+        re.compile(r"Ref conflict error: branch|Clone operation should not enter build_manifest"),
+    ),
+    ("tag_exists", re.compile(r"Ref conflict error: tag")),
+    ("in_use", re.compile(r"Ref conflict error: Branch \S+ is referenced")),
+    ("bad_ref", re.compile(r"Ref is invalid")),
     ("absent", re.compile(r"Dataset at path .* was not found: Not found: .*/_versions\b(?!/)")),
     ("data_gone", re.compile(r"[Nn]ot found: .*/data/[^/\s]+\.lance")),
     ("schema", re.compile(r"Append with different schema")),
@@ -145,6 +169,8 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             return TagNotFound(
                 f"{table} has no such tag ({said}); list_tags shows those it has.", table=table
             )
+        case "no_branch" | "branch_exists" | "tag_exists" | "in_use" | "bad_ref":
+            return _reference_failed(what, table, said)
         case "exists":
             return TableAlreadyExists(
                 f"{table} exists already; write to it, or choose another name.", table=table
@@ -169,6 +195,32 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             )
         case _:
             return _store_failed(what, table, said)
+
+
+def _reference_failed(what: Meaning, table: str, said: str) -> PennonError:
+    match what:
+        case "no_branch":
+            return BranchNotFound(
+                f"{table} has no such branch ({said}); list_branches shows those it has.",
+                table=table,
+            )
+        case "branch_exists":
+            return BranchAlreadyExists(
+                f"{table} has a branch of this name already; choose another name, or delete it "
+                "first.",
+                table=table,
+            )
+        case "tag_exists":
+            return TagAlreadyExists(
+                f"{table} has a tag of this name already ({said}); move_tag moves it.", table=table
+            )
+        case "in_use":
+            return InvalidState(
+                f"A branch of {table} is needed by others ({said}); delete those first.",
+                table=table,
+            )
+        case _:
+            return InvalidName(f"No branch or tag of {table} can have this name ({said}).")
 
 
 def _store_failed(what: Meaning, table: str, said: str) -> PennonError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from pennon.errors import ColumnNotFound, did_you_mean
@@ -21,20 +22,36 @@ __all__ = ["count", "scan"]
 _UNKNOWN = re.compile(r"No field named (.+?)\.(?: |$|,)")
 
 
-def scan(place: Place, request: ScanRequest) -> pa.RecordBatchReader:
-    """Stream the rows of a table; see :meth:`StorageBackend.scan`."""
+def scan(
+    place: Place,
+    request: ScanRequest,
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> pa.RecordBatchReader:
+    """Stream the rows of a table; see :meth:`StorageBackend.scan`.
+
+    Args:
+        place: The table.
+        request: What of it.
+        guard: Entered around whatever reads, the stream included: says what else an error may mean.
+    """
     import pyarrow as pa
 
-    handle = place.open()
-    columns = None if request.columns is None else list(request.columns)
     check_filter(request.filter, place.name)
-    if columns is not None:
-        _check_columns(place, handle, columns)
-    with translated(place.name, place.secrets):
-        reader = handle.scanner(
-            columns=columns, filter=request.filter, limit=request.limit
-        ).to_reader()
-    return pa.RecordBatchReader.from_batches(reader.schema, _typed(place, reader))
+    columns = None if request.columns is None else list(request.columns)
+    with guard():
+        handle = place.open()
+        if columns is not None:
+            _check_columns(place, handle, columns)
+        with translated(place.name, place.secrets):
+            reader = handle.scanner(
+                columns=columns, filter=request.filter, limit=request.limit
+            ).to_reader()
+
+    def typed() -> Iterator[pa.RecordBatch]:
+        with guard(), translated(place.name, place.secrets):
+            yield from reader
+
+    return pa.RecordBatchReader.from_batches(reader.schema, typed())
 
 
 def count(place: Place, filter: str | None) -> int:
@@ -64,8 +81,3 @@ def _check_columns(place: Place, handle: lance.LanceDataset, columns: list[str])
         table=place.info.id,
         columns=tuple(missing),
     )
-
-
-def _typed(place: Place, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    with translated(place.name, place.secrets):
-        yield from reader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pennon.errors import CommitConflict
 from pennon.namespaces.abc import IdLike
 from pennon.storage._arguments import check_mode, check_write_id
 from pennon.storage._lance.append import append
@@ -29,11 +30,12 @@ class LanceWrites(LanceBase, Writes):
         check_mode(mode)
         place = self._place(table)
         self._prove(place)
-        return append(
-            self._namespace,
-            place,
-            data,
-            write_id=check_write_id(write_id),
-            repeated=write_id is not None,
-            seconds=COMMIT_SECONDS,
-        )
+        with self._unless_dropped([place], CommitConflict):
+            return append(
+                self._namespace,
+                place,
+                data,
+                write_id=check_write_id(write_id),
+                repeated=write_id is not None,
+                seconds=COMMIT_SECONDS,
+            )
