@@ -15,10 +15,14 @@ from lance.fragment import write_fragments
 
 import pennon
 from pennon.errors import (
+    BranchAlreadyExists,
+    BranchNotFound,
     CommitConflict,
     Corrupt,
     InvalidFilter,
+    InvalidName,
     InvalidOption,
+    InvalidState,
     PennonError,
     PermissionDenied,
     RootNotFound,
@@ -26,6 +30,8 @@ from pennon.errors import (
     StorageError,
     TableAlreadyExists,
     TableNotFound,
+    TagAlreadyExists,
+    TagNotFound,
     Throttled,
     Unauthenticated,
     Unavailable,
@@ -236,3 +242,29 @@ def test_a_file_that_is_gone_is_typed_inside_the_stream(local_root: str) -> None
     stream = db.scan("t")
     with pytest.raises(Corrupt, match="of t is gone"):
         stream.read_all()
+
+
+def test_branches_and_tags(path: str) -> None:
+    handle = lance.dataset(path)
+    handle.create_branch("b")
+    for version in (None, 1):
+        error = provoked(lambda v=version: handle.create_branch("b", v))
+        check(error, "branch_exists", BranchAlreadyExists)
+    error = provoked(lambda: handle.branches.delete("nope"))
+    check(error, "no_branch", BranchNotFound)
+    check(provoked(lambda: handle.create_branch("a b")), "bad_ref", InvalidName)
+    handle.tags.create("t", ("b", 1))
+    check(provoked(lambda: handle.branches.delete("b")), "in_use", InvalidState)
+    handle.create_branch("c", ("b", 1))
+    handle.tags.delete("t")
+    check(provoked(lambda: handle.branches.delete("b")), "in_use", InvalidState)
+    handle.tags.create("t", 1)
+    check(provoked(lambda: handle.tags.create("t", 1)), "tag_exists", TagAlreadyExists)
+    check(provoked(lambda: handle.tags.create("u", 99)), "no_version", VersionNotFound)
+    check(provoked(lambda: handle.tags.update("t", 99)), "no_version", VersionNotFound)
+    for call in (
+        lambda: handle.tags.update("nope", 1),
+        lambda: handle.tags.delete("nope"),
+        lambda: handle.checkout_version("nope"),
+    ):
+        check(provoked(call), "no_tag", TagNotFound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pennon.storage._memory.branches import MemoryBranches
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.tables import MemoryTables
 from pennon.storage._memory.writes import MemoryWrites
@@ -10,7 +11,7 @@ from pennon.storage.abc import StorageBackend
 __all__ = ["MemoryBackend"]
 
 
-class MemoryBackend(MemoryTables, MemoryReads, MemoryWrites, StorageBackend):
+class MemoryBackend(MemoryTables, MemoryReads, MemoryWrites, MemoryBranches, StorageBackend):
     """Arrow tables in memory under the names of a memory catalog, gone when the process ends.
 
     Every backend on one ``memory://`` root of a process sees the same tables. A filter is

@@ -78,6 +78,11 @@ def check_branch(name: str, *, new: bool = False) -> str:
         )
     if any(step in {".", ".."} or step.endswith(".lock") for step in name.split("/")):
         raise InvalidName(f"{name!r} is no branch or tag name: a step is '.', '..' or '*.lock'.")
+    if new and any(step in {"data", "tree"} or step[0] == "_" for step in name.split("/")[1:]):
+        raise InvalidName(
+            f"{name!r} would lie among the files of another branch: no step after the first may be "
+            "'data' or 'tree', or begin with '_'."
+        )
     if new and name == MAIN:
         raise InvalidName("'main' is the table itself; choose another name.")
     return name

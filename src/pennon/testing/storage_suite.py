@@ -22,13 +22,14 @@ from pennon.errors import (
     TableNotFound,
 )
 from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
+from pennon.testing._storage_branches import BranchCases
 
 __all__ = ["StorageBackendSuite"]
 
 ROWS = [{"id": 1, "name": "ada"}, {"id": 2, "name": None}, {"id": 3, "name": "Grace 🚀"}]
 
 
-class StorageBackendSuite:
+class StorageBackendSuite(BranchCases):
     """Tests that every :class:`~pennon.storage.abc.StorageBackend` passes.
 
     Subclass it in a test module and say where an empty backend comes from::
@@ -339,8 +340,9 @@ class StorageBackendSuite:
         backend.create_table("t", ROWS)
         wrong = ["", " ", "id >", "nothere = 1", "id", "id = 'x'", "f(id) = 1"]
         for text in wrong:
-            request = ScanRequest("t", filter=text)
-            self.refused(InvalidFilter, lambda r=request: backend.scan(r).read_all())
+            self.refused(
+                InvalidFilter, lambda f=text: backend.scan(ScanRequest("t", filter=f)).read_all()
+            )
             self.refused(InvalidFilter, lambda f=text: backend.count_rows("t", f))
 
     def test_errors_inside_the_stream_are_typed(self, backend: StorageBackend) -> None:

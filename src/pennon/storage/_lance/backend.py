@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pennon.storage._lance.branch_methods import LanceBranches
 from pennon.storage._lance.read_methods import LanceReads
 from pennon.storage._lance.table_methods import LanceTables
 from pennon.storage._lance.write_methods import LanceWrites
@@ -10,7 +11,7 @@ from pennon.storage.abc import StorageBackend
 __all__ = ["LanceBackend"]
 
 
-class LanceBackend(LanceTables, LanceReads, LanceWrites, StorageBackend):
+class LanceBackend(LanceTables, LanceReads, LanceWrites, LanceBranches, StorageBackend):
     """Tables as plain Lance datasets that every Lance tool reads.
 
     New tables have stable row ids: they cannot be switched on later, and what changed between two

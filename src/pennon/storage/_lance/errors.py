@@ -37,7 +37,7 @@ from pennon.errors import (
     redact,
 )
 
-__all__ = ["Meaning", "is_lance_error", "meaning", "translate", "translated"]
+__all__ = ["Meaning", "excerpt", "is_lance_error", "meaning", "translate", "translated"]
 
 Meaning = Literal[
     "absent",
@@ -102,7 +102,7 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("no_tag", re.compile(r"Ref not found error: tag")),
     (
         "no_branch",
-        re.compile(r"Ref not found error: Branch|Not found: .*/tree/.*/_versions\b(?!/)"),
+        re.compile(r"Ref not found error: Branch"),
     ),
     (
         "branch_exists",
@@ -152,7 +152,7 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
         secrets: Values to mask.
     """
     what = meaning(error)
-    said = _said(error, secrets)
+    said = excerpt(error, secrets)
     match what:
         case "absent":
             return TableNotFound(
@@ -165,11 +165,7 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
                 f"A version of {table} that is needed was cleaned up or never existed ({said}).",
                 table=table,
             )
-        case "no_tag":
-            return TagNotFound(
-                f"{table} has no such tag ({said}); list_tags shows those it has.", table=table
-            )
-        case "no_branch" | "branch_exists" | "tag_exists" | "in_use" | "bad_ref":
+        case "no_tag" | "no_branch" | "branch_exists" | "tag_exists" | "in_use" | "bad_ref":
             return _reference_failed(what, table, said)
         case "exists":
             return TableAlreadyExists(
@@ -199,6 +195,10 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
 
 def _reference_failed(what: Meaning, table: str, said: str) -> PennonError:
     match what:
+        case "no_tag":
+            return TagNotFound(
+                f"{table} has no such tag ({said}); list_tags shows those it has.", table=table
+            )
         case "no_branch":
             return BranchNotFound(
                 f"{table} has no such branch ({said}); list_branches shows those it has.",
@@ -254,7 +254,8 @@ def _store_failed(what: Meaning, table: str, said: str) -> PennonError:
             return StorageError(f"Lance failed on {table}: {said}.", table=table)
 
 
-def _said(error: BaseException, secrets: Iterable[str]) -> str:
+def excerpt(error: BaseException, secrets: Iterable[str]) -> str:
+    """Return the first sentence of what Lance said, without credentials and foreign paths."""
     first = redact(_PREFIX.sub("", str(error)), secrets).split("\n", maxsplit=1)[0]
     return first[:300].rstrip(". ,") or type(error).__name__
 

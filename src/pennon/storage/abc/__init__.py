@@ -7,15 +7,16 @@ from types import TracebackType
 from typing import Self
 
 from pennon.namespaces.abc import Namespace
+from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
 from pennon.storage.abc.writes import Writes
 
-__all__ = ["CommitReceipt", "Durability", "ScanRequest", "StorageBackend"]
+__all__ = ["BranchInfo", "CommitReceipt", "Durability", "ScanRequest", "StorageBackend", "TagInfo"]
 
 
-class StorageBackend(TableLifecycle, Reads, Writes, abc.ABC):
+class StorageBackend(TableLifecycle, Reads, Writes, Branches, abc.ABC):
     """Tables under the names of a namespace.
 
     Data is anything with ``__arrow_c_stream__`` (pyarrow, polars, pandas, duckdb), an iterable of

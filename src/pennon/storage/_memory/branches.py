@@ -1,0 +1,108 @@
+"""Branches and tags of a table, in memory."""
+
+from __future__ import annotations
+
+from pennon.errors import (
+    BranchAlreadyExists,
+    BranchNotFound,
+    InvalidState,
+    TagNotFound,
+    VersionNotFound,
+)
+from pennon.namespaces.abc import Id, IdLike
+from pennon.namespaces.names import show_id
+from pennon.storage._memory.base import MemoryBase, MemoryTable, branch_of
+from pennon.storage.abc.branches import Branches, BranchInfo
+from pennon.storage.refs import MAIN, Ref, check_branch
+
+__all__ = ["MemoryBranches"]
+
+
+class MemoryBranches(MemoryBase, Branches):
+    """Branches and tags of a table, in memory."""
+
+    def create_branch(
+        self,
+        table: IdLike,
+        name: str,
+        *,
+        source: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+    ) -> BranchInfo:
+        """Create a branch; see :meth:`StorageBackend.create_branch`."""
+        check_branch(name, new=True)
+        ref = Ref(branch=source, version=version, tag=tag)
+        id, main = self._held(table)
+        with main.lock:
+            parent, number = _source_of(id, main, ref)
+            if name in main.branches:
+                raise BranchAlreadyExists(
+                    f"{show_id(id)} has a branch {name!r} already; choose another name, or delete "
+                    "it first.",
+                    table=id,
+                    branch=name,
+                )
+            rows = parent.at(number)
+            assert rows is not None
+            made = MemoryTable([rows], branch=name, first=number, parent=parent.branch)
+            main.branches[name] = made
+            return _info(made)
+
+    def list_branches(self, table: IdLike) -> list[BranchInfo]:
+        """List the branches; see :meth:`StorageBackend.list_branches`."""
+        _, main = self._held(table)
+        with main.lock:
+            return [_info(main.branches[name]) for name in sorted(main.branches)]
+
+    def delete_branch(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a branch; see :meth:`StorageBackend.delete_branch`."""
+        check_branch(name, new=True)
+        id, main = self._held(table)
+        with main.lock:
+            if name not in main.branches:
+                if missing_ok:
+                    return
+                raise BranchNotFound(
+                    f"{show_id(id)} has no branch {name!r}; list_branches shows those it has.",
+                    table=id,
+                    branch=name,
+                )
+            using = [f"the branch {b.branch!r}" for b in main.branches.values() if b.parent == name]
+            using += [f"the tag {t.name!r}" for t in main.tags.values() if t.branch == name]
+            if using:
+                raise InvalidState(
+                    f"The branch {name!r} of {show_id(id)} cannot be deleted, because {using[0]} "
+                    "needs it; delete that first.",
+                    table=id,
+                    branch=name,
+                )
+            del main.branches[name]
+
+
+def _info(branch: MemoryTable) -> BranchInfo:
+    return BranchInfo(
+        name=branch.branch,
+        parent=branch.parent or MAIN,
+        parent_version=branch.first,
+        created_at=branch.created_at,
+    )
+
+
+def _source_of(id: Id, main: MemoryTable, ref: Ref) -> tuple[MemoryTable, int]:
+    if ref.tag is not None:
+        tag = main.tags.get(ref.tag)
+        if tag is None:
+            raise TagNotFound(
+                f"{show_id(id)} has no tag {ref.tag!r}; list_tags shows those it has.", table=id
+            )
+        return branch_of(id, main, tag.branch), tag.version
+    found = branch_of(id, main, ref.branch)
+    if ref.version is not None and found.at(ref.version) is None:
+        raise VersionNotFound(
+            f"{show_id(id)} has no version {ref.version} on {ref.branch}; its newest is "
+            f"{found.latest}.",
+            table=id,
+            version=ref.version,
+        )
+    return found, ref.version or found.latest

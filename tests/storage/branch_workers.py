@@ -1,0 +1,50 @@
+"""What racing processes do to branches: importable, since they are spawned."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from workers import kept
+
+from pennon.testing.services import TestRoot
+
+
+def create_branch(worker: int, root: TestRoot, table: str, name: str) -> int:
+    """Create a branch, each worker from another version."""
+    return kept(root).create_branch(table, name, version=worker + 1).parent_version
+
+
+def fork_and_write(worker: int, root: TestRoot, table: str, name: str) -> int:
+    """Fork the newest version while everybody moves it."""
+    kept(root).write(table, [{"id": 100 + worker}])
+    return kept(root).create_branch(table, name).parent_version
+
+
+def churn(worker: int, root: TestRoot, table: str, name: str) -> list[str]:
+    """Create and delete one name, by turns."""
+    done = []
+    for n in range(4):
+        if (worker + n) % 2:
+            kept(root).create_branch(table, name, version=worker + 1)
+            done.append("created")
+        else:
+            kept(root).delete_branch(table, name)
+            done.append("deleted")
+    return done
+
+
+def die_in_create(root: TestRoot, table: str, name: str, step: str) -> None:
+    """Create a branch, and be killed after a step of that."""
+    import lance
+
+    create = lance.LanceDataset.create_branch
+
+    def and_die(handle: Any, *args: Any, **kwargs: Any) -> None:
+        if step != "claim":
+            create(handle, *args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    lance.LanceDataset.create_branch = and_die
+    kept(root).create_branch(table, name, version=2)
