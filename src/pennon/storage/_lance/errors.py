@@ -97,7 +97,10 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("exists", re.compile(r"Dataset already exists|/_versions/0\.manifest was not found")),
     (
         "no_version",
-        re.compile(r"_versions/\S*\.manifest was not found|Not found: .*_versions/\S*\.manifest"),
+        re.compile(
+            r"_versions/\S*\.manifest was not found|Not found: .*_versions/\S*\.manifest|"
+            r"Version not found error"
+        ),
     ),
     ("no_tag", re.compile(r"Ref not found error: tag")),
     (
