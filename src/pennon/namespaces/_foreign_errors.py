@@ -36,6 +36,7 @@ __all__ = ["name_taken", "not_empty", "translate"]
 _INTERNAL = 18
 _CONFLICT = 14
 _EXCERPT = 200
+_OTHER_FORMAT = "is not a Lance table"
 _NAMESPACE_OPERATIONS = frozenset(
     {
         *("create_namespace", "list_namespaces", "describe_namespace", "drop_namespace"),
@@ -95,7 +96,6 @@ _TEXTS: tuple[tuple[str, type[PennonError]], ...] = (
     (r"access ?denied|forbidden|not authori[sz]ed", PermissionDenied),
     (r"throttl|rate exceeded|too many requests", Throttled),
     (r"must specify a region", InvalidOption),
-    (r"is not a lance table", TableNotFound),
     (r"not[ -]?empty|non-empty", NamespaceNotEmpty),
     (r"namespace .*already exists", NamespaceAlreadyExists),
     (r"table .*already exists", TableAlreadyExists),
@@ -133,12 +133,14 @@ def _means(error: Exception, operation: str) -> type[PennonError]:
     code = getattr(error, "code", None)
     if isinstance(code, int) and code != _INTERNAL:
         return _honest(int(code), str(error), operation)
+    text = str(error)
+    if _OTHER_FORMAT in text:
+        return TableNotFound
     # A wrapper says "failed to ..."; what it wraps says why.
     for cause in _chain(error):
         found = _from_type(cause, operation)
         if found is not None:
             return found
-    text = str(error)
     for pattern, means in _TEXTS:
         if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
             return means

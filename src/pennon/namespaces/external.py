@@ -342,7 +342,7 @@ class ExternalNamespace(Namespace):
         with self._one_by_one():
             self._check_parent(id)
             lost: PennonError | None = None
-            for _ in self._tries():
+            for attempt in self._tries():
                 try:
                     answer = self._client.call(
                         operation, id, properties=dict(properties) or None, **fields
@@ -356,6 +356,8 @@ class ExternalNamespace(Namespace):
                         return self.describe_table(id)
                     return self._info(id, answer)
                 self._check_free(id)
+                if isinstance(lost, AlreadyExists) and attempt:
+                    break  # what has the name is no Lance table
             raise lost or name_taken(id)
 
     def _check_free(self, id: Id) -> None:
@@ -498,10 +500,8 @@ class ExternalNamespace(Namespace):
     def _walk(self, above: Id) -> Iterator[Id]:
         yield from self._tables(above)
         for child in self._children(above):
-            try:
+            with contextlib.suppress(NamespaceNotFound):
                 yield from self._walk(child)
-            except NamespaceNotFound:
-                continue
 
     def rename_table(self, id: IdLike, new_id: IdLike) -> TableInfo:
         """Rename or move a table; see :meth:`Namespace.rename_table`.
