@@ -40,14 +40,16 @@ def check_write_id(write_id: str | None) -> str:
     return write_id
 
 
-def check_mode(mode: str) -> None:
+def check_mode(mode: str, schema: pa.Schema | None) -> None:
     """Refuse a mode of writing that is none.
 
     Raises:
-        InvalidOption: It is not ``"append"``.
+        InvalidOption: It is neither ``"append"`` nor ``"overwrite"``, or appends another schema.
     """
-    if mode != "append":
-        raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append'.")
+    if mode not in {"append", "overwrite"}:
+        raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append' or 'overwrite'.")
+    if mode == "append" and schema is not None:
+        raise InvalidOption("schema= is for mode='overwrite'; appended rows fit the table's own.")
 
 
 def check_filter(filter: str | None, table: str) -> str | None:

@@ -218,7 +218,7 @@ def check_mapping(namespace: Namespace, place: Place, write_id: str) -> TableInf
         info = namespace.describe_table(place.info.id)
     except TableNotFound:
         info = None
-    if info is None or info.location != place.location:
+    if info is None or info.location != place.info.location:
         raise CommitConflict(
             f"{place.name} was dropped or renamed while being written; look for it, then retry.",
             table=place.info.id,

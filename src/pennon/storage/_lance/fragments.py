@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.errors import InvalidInput, PennonError
 from pennon.storage._lance.errors import translated
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["STORAGE_VERSION", "discard", "peek", "write_files"]
+__all__ = ["STORAGE_VERSION", "discard", "file_names", "peek", "write_files"]
 
 STORAGE_VERSION = "2.2"
 """Of the Lance file format: the newest that the lancedb of the day reads too."""
@@ -47,7 +47,10 @@ def _own_errors(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def write_files(
-    place: Place, reader: pa.RecordBatchReader, handle: lance.LanceDataset | None
+    place: Place,
+    reader: pa.RecordBatchReader,
+    handle: lance.LanceDataset | None,
+    mode: Literal["append", "overwrite"] = "append",
 ) -> list[Any]:
     """Stream rows into new data files and return the fragments that name them.
 
@@ -58,6 +61,7 @@ def write_files(
         place: Where.
         reader: The rows.
         handle: The table they are for; None for a new one.
+        mode: Whether its columns stay as they are, or those of the reader take their place.
     """
     import pyarrow as pa
     from lance.fragment import write_fragments
@@ -80,9 +84,9 @@ def write_files(
                 write_fragments(
                     stream,
                     handle if handle is not None else place.location,
-                    mode="append" if handle is not None else "create",
-                    data_storage_version=None if handle is not None else STORAGE_VERSION,
-                    enable_stable_row_ids=handle is None,
+                    mode=mode if handle is not None else "create",
+                    data_storage_version=_format(handle),
+                    enable_stable_row_ids=handle is None or handle.has_stable_row_ids,
                     storage_options=place.storage_options,
                     session=None if handle is not None else place.session,
                 )
@@ -95,12 +99,28 @@ def write_files(
     return fragments
 
 
-def discard(place: Place, fragments: list[Any], *others: str) -> None:
+def _format(handle: lance.LanceDataset | None) -> str:
+    return STORAGE_VERSION if handle is None else handle.data_storage_version
+
+
+def file_names(fragments: Iterable[Any], cut: Iterable[Any] = ()) -> tuple[str, ...]:
+    """Return the objects, below the table, of new fragments and of rows deleted from old ones.
+
+    Args:
+        fragments: New ones, with their data files.
+        cut: Old ones, with their new deletion files.
+    """
+    data = [f"data/{path}" for path in data_files(fragments)]
+    return (*data, *(f.deletion_file.path(f.id) for f in cut if f.deletion_file is not None))
+
+
+def discard(place: Place, fragments: Iterable[Any], *others: str) -> None:
     """Delete the data files of fragments that no version names, and other objects by name.
 
     What cannot be deleted now is garbage that no reader sees; the sweeper of the catalog and
     Lance's cleanup take it.
     """
-    keys = [f"data/{path}" for path in data_files(fragments)]
-    with contextlib.suppress(PennonError):
-        place.store().delete(*keys, *others)
+    names = (*file_names(fragments), *others)
+    if names:
+        with contextlib.suppress(PennonError):
+            place.store().delete(*names)

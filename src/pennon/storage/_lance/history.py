@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pennon.errors import OutcomeUnknown, VersionNotFound
 from pennon.namespaces.abc import Id
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import lance
 
 __all__ = [
+    "MESSAGE",
     "Write",
     "data_files",
     "find",
@@ -33,6 +34,8 @@ __all__ = [
     "transaction_file",
 ]
 
+MESSAGE = "__lance_commit_message"
+"""The property that holds what the writer says of a commit, for every Lance tool."""
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
 _REPLACES = frozenset({"Overwrite", "Restore"})
@@ -42,18 +45,31 @@ _REPLACES = frozenset({"Overwrite", "Restore"})
 class Write:
     """One write of a caller, as its commit remembers it."""
 
-    operation: Literal["create", "append"]
+    operation: str
+    """``"create"``, ``"append"`` and so on: what the caller asked for."""
     write_id: str
     rows_inserted: int = 0
     rows_updated: int = 0
     rows_deleted: int = 0
     at: str = ""
     """When it was committed, by the clock of the writer: ISO 8601, UTC."""
+    message: str | None = None
+    """What the caller says of it."""
 
     @classmethod
-    def now(cls, operation: Literal["create", "append"], write_id: str, rows: int) -> Write:
-        """Return a write that inserts rows and is about to be committed."""
-        return cls(operation, write_id, rows, at=datetime.now(UTC).isoformat())
+    def now(
+        cls,
+        operation: str,
+        write_id: str,
+        inserted: int,
+        *,
+        updated: int = 0,
+        deleted: int = 0,
+        message: str | None = None,
+    ) -> Write:
+        """Return a write that is about to be committed."""
+        at = datetime.now(UTC).isoformat()
+        return cls(operation, write_id, inserted, updated, deleted, at, message)
 
     @property
     def key(self) -> str:
@@ -68,7 +84,8 @@ class Write:
     def properties(self) -> dict[str, str]:
         """Return what its transaction carries."""
         done = [self.rows_inserted, self.rows_updated, self.rows_deleted, self.at]
-        return {self.key: json.dumps(done)}
+        said = {} if self.message is None else {MESSAGE: self.message}
+        return {self.key: json.dumps(done), **said}
 
     def receipt(
         self, table: Id, branch: str, version: int, transaction: Any

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.errors import CommitConflict
+from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.storage._arguments import check_mode, check_write_id
+from pennon.storage._changes import check_values, check_where
 from pennon.storage._lance.append import append
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
+from pennon.storage._lance.change import delete, truncate, update
+from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.create import check_mapping
+from pennon.storage._lance.history import find
+from pennon.storage._lance.lanes import one_at_a_time
+from pennon.storage._lance.places import Place
+from pennon.storage._lance.replace import overwrite, replace_at
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.writes import Writes
+from pennon.storage.refs import MAIN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["LanceWrites"]
 
@@ -23,19 +38,115 @@ class LanceWrites(LanceBase, Writes):
         table: IdLike,
         data: Any,
         *,
-        mode: Literal["append"] = "append",
+        mode: Literal["append", "overwrite"] = "append",
+        schema: pa.Schema | None = None,
+        branch: str = MAIN,
         write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
-        """Append rows; see :meth:`StorageBackend.write`."""
-        check_mode(mode)
-        place = self._place(table)
+        """Append or overwrite rows; see :meth:`Writes.write`."""
+        check_mode(mode, schema)
+        asked = self._asked(mode, write_id, deadline, commit_message)
+        if mode == "append":
+            return self._once(table, branch, asked, lambda place: append(place, data, asked))
+        return self._once(table, branch, asked, lambda at: overwrite(at, data, schema, asked))
+
+    def replace_table_atomic(
+        self,
+        table: IdLike,
+        data: Any,
+        schema: pa.Schema | None = None,
+        *,
+        expected_version: int | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Replace one version; see :meth:`Writes.replace_table_atomic`."""
+        asked = self._asked("replace", write_id, deadline, commit_message)
+        return self._once(
+            table, branch, asked, lambda at: replace_at(at, data, schema, expected_version, asked)
+        )
+
+    def truncate(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Delete all rows; see :meth:`Writes.truncate`."""
+        asked = self._asked("truncate", write_id, deadline, commit_message)
+        return self._once(table, branch, asked, lambda place: truncate(place, asked))
+
+    def delete_rows(
+        self,
+        table: IdLike,
+        where: Expr | str,
+        *,
+        all_rows: bool = False,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
+        condition = check_where(where)
+        asked = self._asked("delete", write_id, deadline, commit_message)
+        return self._once(
+            table,
+            branch,
+            asked,
+            lambda place: delete(place, condition, asked, all_rows=all_rows),
+        )
+
+    def update(
+        self,
+        table: IdLike,
+        values: Mapping[str, Expr | str],
+        where: Expr | str | None = None,
+        *,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Set columns of rows; see :meth:`Writes.update`."""
+        expressions, condition = check_values(values), filter_sql(where)
+        asked = self._asked("update", write_id, deadline, commit_message)
+        return self._once(
+            table, branch, asked, lambda place: update(place, expressions, condition, asked)
+        )
+
+    def _asked(
+        self, operation: str, write_id: str | None, deadline: float | None, message: str | None
+    ) -> Asked:
+        return Asked(
+            operation,
+            check_write_id(write_id),
+            repeated=write_id is not None,
+            seconds=COMMIT_SECONDS if deadline is None else deadline,
+            message=message,
+        )
+
+    def _once(
+        self, table: IdLike, branch: str, asked: Asked, write: Callable[[Place], CommitReceipt]
+    ) -> CommitReceipt:
+        """Do a write, or return the receipt of the same write if it was done before."""
+        place = self._place(table, branch)
         self._prove(place)
-        with self._unless_dropped([place], CommitConflict):
-            return append(
-                self._namespace,
-                place,
-                data,
-                write_id=check_write_id(write_id),
-                repeated=write_id is not None,
-                seconds=COMMIT_SECONDS,
-            )
+        alone = one_at_a_time(place.location, asked.write_id)
+        with (
+            self._unless_dropped([place], CommitConflict),
+            alone if asked.repeated else contextlib.nullcontext(),
+        ):
+            found = find(place, asked.identity()) if asked.repeated else None
+            if found is not None:
+                return found
+            receipt = write(place)
+        check_mapping(self._namespace, place, asked.write_id)
+        return receipt

@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.arrow import to_reader
+from pennon.errors import CommitConflict
+from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
+from pennon.namespaces.names import show_id
+from pennon.retry import Deadline
 from pennon.storage._arguments import check_mode, check_write_id
-from pennon.storage._memory.base import MemoryBase, moved
+from pennon.storage._changes import (
+    cast_values,
+    check_all_rows,
+    check_columns,
+    check_values,
+    check_where,
+)
+from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.writes import Writes
+from pennon.storage.refs import MAIN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["MemoryWrites"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    operation: str
+    write_id: str | None
+    deadline: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    rows: pa.Table
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
 
 
 class MemoryWrites(MemoryBase, Writes):
@@ -23,28 +56,206 @@ class MemoryWrites(MemoryBase, Writes):
         table: IdLike,
         data: Any,
         *,
-        mode: Literal["append"] = "append",
+        mode: Literal["append", "overwrite"] = "append",
+        schema: pa.Schema | None = None,
+        branch: str = MAIN,
         write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
-        """Append rows; see :meth:`StorageBackend.write`."""
-        import pyarrow as pa
+        """Append or overwrite rows; see :meth:`Writes.write`."""
+        check_mode(mode, schema)
+        asked = _Asked(mode, write_id, deadline, commit_message)
 
-        check_mode(mode)
-        named = check_write_id(write_id)
-        id, held = self._held(table)
-        earlier = held.receipts.get(("append", named))
+        def append(rows: pa.Table, new: pa.Table) -> _Change | None:
+            import pyarrow as pa
+
+            if not new.num_rows:
+                return None
+            return _Change(pa.concat_tables([rows, new]), inserted=new.num_rows)
+
+        change = append if mode == "append" else _replaced
+        return self._written(table, branch, asked, data, schema, change)
+
+    def replace_table_atomic(
+        self,
+        table: IdLike,
+        data: Any,
+        schema: pa.Schema | None = None,
+        *,
+        expected_version: int | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Replace one version; see :meth:`Writes.replace_table_atomic`."""
+        asked = _Asked("replace", write_id, deadline, commit_message)
+        return self._written(table, branch, asked, data, schema, _replaced, expected_version)
+
+    def truncate(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Delete all rows; see :meth:`Writes.truncate`."""
+        asked = _Asked("truncate", write_id, deadline, commit_message)
+        return self._once(
+            table,
+            branch,
+            asked,
+            lambda rows: _Change(rows.slice(0, 0), deleted=rows.num_rows) if rows else None,
+        )
+
+    def delete_rows(
+        self,
+        table: IdLike,
+        where: Expr | str,
+        *,
+        all_rows: bool = False,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
+        condition = check_where(where)
+        asked = _Asked("delete", write_id, deadline, commit_message)
+        shown = show_id(self._held(table, branch)[0])
+
+        def change(rows: pa.Table) -> _Change | None:
+            import pyarrow as pa
+
+            from pennon.storage._lance.conditions import satisfying
+
+            found, trivial = satisfying(rows, condition, shown)
+            check_all_rows(condition, shown, trivial=trivial, all_rows=all_rows)
+            if not found:
+                return None
+            gone = set(found)
+            left = [n for n in range(rows.num_rows) if n not in gone]
+            return _Change(rows.take(pa.array(left, pa.int64())), deleted=len(found))
+
+        return self._once(table, branch, asked, change)
+
+    def update(
+        self,
+        table: IdLike,
+        values: Mapping[str, Expr | str],
+        where: Expr | str | None = None,
+        *,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Set columns of rows; see :meth:`Writes.update`."""
+        expressions, condition = check_values(values), filter_sql(where)
+        asked = _Asked("update", write_id, deadline, commit_message)
+        shown = show_id(self._held(table, branch)[0])
+
+        def change(rows: pa.Table) -> _Change | None:
+            from pennon.storage._lance.conditions import computed
+
+            check_columns(expressions, rows.schema, shown)
+            found, new = computed(rows, expressions, condition, shown)
+            if not found:
+                return None
+            new = cast_values(new, expressions, rows.schema, shown)
+            return _Change(_set(rows, found, new), updated=len(found))
+
+        return self._once(table, branch, asked, change)
+
+    def _written(
+        self,
+        table: IdLike,
+        branch: str,
+        asked: _Asked,
+        data: Any,
+        schema: pa.Schema | None,
+        change: Callable[[pa.Table, pa.Table], _Change | None],
+        expected: int | None = None,
+    ) -> CommitReceipt:
+        """Read the rows of a write outside of the lock, unless it was done before."""
+        id, held = self._held(table, branch)
+        earlier = held.receipts.get((asked.operation, check_write_id(asked.write_id)))
         if earlier is not None:
             return earlier
-        rows = to_reader(data, held.versions[0].schema).read_all()
+        if asked.operation == "replace" and expected is None:
+            expected = held.latest
+        known = held.versions[-1].schema
+        new = to_reader(data, schema or known).read_all()
+
+        def checked(rows: pa.Table) -> _Change | None:
+            if expected is not None and held.latest != expected:
+                raise CommitConflict(
+                    f"{show_id(id)} is at version {held.latest}, not {expected}: somebody wrote to "
+                    "it; read it again, then retry.",
+                    table=id,
+                )
+            if schema is None and not rows.schema.equals(known, check_metadata=True):
+                raise CommitConflict(
+                    f"The schema of {show_id(id)} changed while rows were being written; read it, "
+                    "then write them again.",
+                    table=id,
+                )
+            return change(rows, new)
+
+        return self._once(table, branch, asked, checked)
+
+    def _once(
+        self,
+        table: IdLike,
+        branch: str,
+        asked: _Asked,
+        change: Callable[[pa.Table], _Change | None],
+    ) -> CommitReceipt:
+        """Make a change of the newest version, or return its receipt if it was made before."""
+        named = check_write_id(asked.write_id)
+        Deadline.after(asked.deadline, 60)
+        id, held = self._held(table, branch)
         with held.lock:
-            earlier = held.receipts.get(("append", named))
+            earlier = held.receipts.get((asked.operation, named))
             if earlier is not None:
                 return earlier
-            if not rows.num_rows:
-                return CommitReceipt(
-                    id, "main", len(held.versions), 0, 0, 0, named, datetime.now(UTC)
-                )
-            if not self._namespace.table_exists(id) or self._namespace.data_of(id) is not held:
+            made = change(held.versions[-1])
+            if made is None:
+                now = datetime.now(UTC)
+                return CommitReceipt(id, branch, held.latest, 0, 0, 0, named, now)
+            if not self._namespace.table_exists(id) or not self._is(table, branch, held):
                 raise moved(id)
-            held.versions.append(pa.concat_tables([held.versions[-1], rows]))
-            return held.receipt(id, "append", named, rows.num_rows)
+            held.versions.append(made.rows)
+            return held.receipt(
+                id,
+                asked.operation,
+                named,
+                made.inserted,
+                updated=made.updated,
+                deleted=made.deleted,
+                message=asked.message,
+            )
+
+    def _is(self, table: IdLike, branch: str, held: MemoryTable) -> bool:
+        return self._held(table, branch)[1] is held
+
+
+def _replaced(rows: pa.Table, new: pa.Table) -> _Change:
+    return _Change(new, inserted=new.num_rows, deleted=rows.num_rows)
+
+
+def _set(rows: pa.Table, found: list[int], new: pa.Table) -> pa.Table:
+    """Return the rows with columns of some of them replaced."""
+    import pyarrow as pa
+
+    order = list(range(rows.num_rows))
+    for place, number in enumerate(found):
+        order[number] = rows.num_rows + place
+    for name in new.schema.names:
+        index = rows.schema.get_field_index(name)
+        both = pa.chunked_array([*rows[name].chunks, *new[name].chunks], rows[name].type)
+        rows = rows.set_column(index, rows.schema.field(index), both.take(pa.array(order)))
+    return rows

@@ -1,0 +1,157 @@
+"""Delete and update by condition, at the level of fragments, so that the commit is pennon's own.
+
+Lance's own delete and update cannot carry the identity of a write. Here the rows are found by one
+scan, which uses indexes, and each fragment that holds some gets a deletion file, or a new file for
+the changed columns. Rows keep their ids, and rivals that touch the same fragment are conflicts,
+after which the condition is evaluated anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pennon.retry import Deadline
+from pennon.storage._changes import cast_values, check_all_rows, check_columns
+from pennon.storage._lance.commit import Asked, Attempt, commit
+from pennon.storage._lance.conditions import is_trivial
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.fragments import file_names
+from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.places import Place
+from pennon.storage.abc.types import CommitReceipt
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+__all__ = ["delete", "truncate", "update"]
+
+_OFFSET = 32
+"""Bits of a row address below the number of its fragment."""
+
+
+def delete(place: Place, where: str, asked: Asked, *, all_rows: bool) -> CommitReceipt:
+    """Delete the rows that satisfy a condition; see :meth:`Writes.delete_rows`."""
+
+    def prepare(head: lance.LanceDataset) -> Attempt | None:
+        with translated(place.name, place.secrets):
+            trivial = is_trivial(head, where)
+        check_all_rows(where, place.name, trivial=trivial, all_rows=all_rows)
+        with translated(place.name, place.secrets):
+            found = head.scanner(columns=[], filter=where, with_row_address=True).to_table()
+            if not found.num_rows:
+                return None
+            return _delete_some(head, where, found, asked)
+
+    return _pass(place, asked, prepare)
+
+
+def truncate(place: Place, asked: Asked) -> CommitReceipt:
+    """Delete all rows; see :meth:`Writes.truncate`."""
+    return _pass(place, asked, lambda head: _delete_all(place, head, asked))
+
+
+def update(
+    place: Place, values: Mapping[str, str], where: str | None, asked: Asked
+) -> CommitReceipt:
+    """Compute columns anew; see :meth:`Writes.update`."""
+
+    def prepare(head: lance.LanceDataset) -> Attempt | None:
+        with translated(place.name, place.secrets):
+            schema = head.schema
+        check_columns(values, schema, place.name)
+        with translated(place.name, place.secrets):
+            found = head.scanner(
+                columns=dict(values), filter=where, with_row_id=True, with_row_address=True
+            ).to_table()
+        if not found.num_rows:
+            return None
+        changed = cast_values(found, values, schema, place.name)
+        with translated(place.name, place.secrets):
+            return _update_some(head, changed, asked)
+
+    return _pass(place, asked, prepare)
+
+
+def _pass(place: Place, asked: Asked, prepare: Any) -> CommitReceipt:
+    deadline = Deadline.after(asked.seconds, asked.seconds)
+    with lane_of(place) as lane, lane.passing(deadline):
+        return commit(place, asked, prepare, deadline)
+
+
+def _delete_all(place: Place, head: lance.LanceDataset, asked: Asked) -> Attempt | None:
+    from lance import LanceOperation
+
+    with translated(place.name, place.secrets):
+        ids = [f.fragment_id for f in head.get_fragments()]
+        rows = int(head.count_rows())
+    if not rows:
+        return None
+    return Attempt(LanceOperation.Delete([], ids, "true"), asked.write(deleted=rows))
+
+
+def _delete_some(head: lance.LanceDataset, where: str, found: pa.Table, asked: Asked) -> Attempt:
+    from lance import LanceOperation
+
+    kept: list[Any] = []
+    gone: list[int] = []
+    for number, rows in by_fragment(found):
+        addresses = rows["_rowaddr"].to_pylist()
+        offsets = [a & ((1 << _OFFSET) - 1) for a in addresses]
+        left = fragment_of(head, number).delete_rows(offsets)
+        if left is None:
+            gone.append(number)
+        else:
+            kept.append(left)
+    return Attempt(
+        LanceOperation.Delete(kept, gone, where),
+        asked.write(deleted=found.num_rows),
+        file_names((), kept),
+    )
+
+
+def _update_some(head: lance.LanceDataset, changed: pa.Table, asked: Asked) -> Attempt:
+    from lance import LanceOperation
+
+    updated: list[Any] = []
+    fields: list[int] = []
+    offsets: dict[int, bytes] = {}
+    for number, rows in by_fragment(changed):
+        fragment = fragment_of(head, number)
+        new, fields, where = fragment.update_columns(
+            rows.drop_columns(["_rowaddr"]), left_on="_rowid", with_offsets=True
+        )
+        updated.append(new)
+        offsets[number] = where
+    before = {f.path for x in head.get_fragments() for f in x.metadata.files}
+    names = [f.path for x in updated for f in x.files if f.path not in before]
+    operation = LanceOperation.Update(
+        updated_fragments=updated,
+        fields_modified=fields,
+        update_mode="rewrite_columns",
+        updated_fragment_offsets=offsets,
+    )
+    return Attempt(
+        operation,
+        asked.write(updated=changed.num_rows),
+        tuple(f"data/{name}" for name in names),
+    )
+
+
+def fragment_of(head: lance.LanceDataset, number: int) -> lance.LanceFragment:
+    """Return a fragment that a row address named."""
+    found = head.get_fragment(number)
+    assert found is not None
+    return found
+
+
+def by_fragment(found: pa.Table) -> list[tuple[int, pa.Table]]:
+    """Return the rows of each fragment, told by the column ``_rowaddr``."""
+    import pyarrow as pa
+
+    numbers = found["_rowaddr"].to_numpy() >> _OFFSET
+    return [
+        (number, found.filter(pa.array(numbers == number)))
+        for number in sorted({int(n) for n in numbers})
+    ]

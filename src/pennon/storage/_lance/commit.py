@@ -1,0 +1,238 @@
+"""One change of one table: prepared on its newest version, committed once, seen, tried again.
+
+Every write that is not a create goes this way. What differs is how a change is prepared, and
+whether it has to be prepared anew when a rival was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import (
+    BranchNotFound,
+    CommitConflict,
+    OutcomeUnknown,
+    PennonError,
+    StorageError,
+    TableNotFound,
+)
+from pennon.retry import Backoff, Deadline
+from pennon.storage._lance.errors import is_lance_error, meaning, translate
+from pennon.storage._lance.fragments import discard
+from pennon.storage._lance.history import (
+    Write,
+    find,
+    is_reachable,
+    read_receipt,
+    transaction_file,
+)
+from pennon.storage._lance.places import Place
+from pennon.storage.abc.types import CommitReceipt
+
+if TYPE_CHECKING:
+    import lance
+
+__all__ = ["Asked", "Attempt", "commit"]
+
+_SURELY_LOST = frozenset({"conflict", "incompatible"})
+_FAILURES = 12
+"""How often a store may fail before a write gives up; lost races do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller says of a write, whatever it does."""
+
+    operation: str
+    write_id: str
+    repeated: bool
+    """Whether it may have been done before, because the caller named its id."""
+    seconds: float
+    """How long to try to commit, once the data files are written."""
+    message: str | None = None
+
+    def identity(self) -> Write:
+        """Return the write without what it did: enough to find it."""
+        return Write(self.operation, self.write_id)
+
+    def write(self, inserted: int = 0, *, updated: int = 0, deleted: int = 0) -> Write:
+        """Return the write with what it is about to do."""
+        return Write.now(
+            self.operation,
+            self.write_id,
+            inserted,
+            updated=updated,
+            deleted=deleted,
+            message=self.message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A change that is ready to be committed on the version it was prepared on."""
+
+    operation: Any
+    """A ``LanceOperation``."""
+    write: Write
+    files: tuple[str, ...] = ()
+    """Objects below the table that it names and no version did before."""
+    kept: bool = False
+    """Whether the files serve the next attempt too; else they are deleted when this one loses."""
+    retries: int = 0
+    """How often Lance may follow rivals it does not conflict with, besides the first time."""
+
+
+def commit(
+    place: Place,
+    asked: Asked,
+    prepare: Callable[[lance.LanceDataset], Attempt | None],
+    deadline: Deadline,
+    handle: lance.LanceDataset | None = None,
+) -> CommitReceipt:
+    """Commit a change, and return the receipt once the commit is seen in the history.
+
+    Args:
+        place: The table.
+        asked: What the caller says of the write.
+        prepare: Makes the change ready on a version; None if there is nothing to change. What it
+            raises ends the write, unless the store was at fault.
+        deadline: When to give up.
+        handle: The version to begin with; the newest if None.
+
+    Raises:
+        CommitConflict: Rivals won again and again; nothing was written.
+        OutcomeUnknown: The fate could not be settled in time.
+    """
+    return _Commit(place, asked, prepare).run(deadline, handle)
+
+
+class _Commit:
+    def __init__(
+        self,
+        place: Place,
+        asked: Asked,
+        prepare: Callable[[lance.LanceDataset], Attempt | None],
+    ) -> None:
+        self._place = place
+        self._asked = asked
+        self._prepare = prepare
+        self._doubt: Attempt | None = None
+        self._tried: list[int] = []
+        self._error: PennonError = CommitConflict(
+            f"There was no time to commit to {place.name}; nothing was written."
+        )
+
+    def run(self, deadline: Deadline, handle: lance.LanceDataset | None) -> CommitReceipt:
+        failures = 0
+        for _ in Backoff(attempts=10_000).tries(deadline):
+            try:
+                if found := self._settled():
+                    return found
+                if not self._error.retryable:
+                    break
+                if found := self._attempt(handle or self._place.open()):
+                    return found
+            except (TableNotFound, BranchNotFound, OutcomeUnknown):
+                raise
+            except _Refused as refused:
+                self._error = refused.error
+                break
+            except PennonError as failure:
+                self._error = failure
+                failures += not isinstance(failure, CommitConflict)
+            if failures == _FAILURES:
+                break
+            handle = None
+        if self._doubt is not None:
+            raise OutcomeUnknown(
+                f"The {self._asked.operation} of {self._place.name} could not be settled in time "
+                f"({self._error}); repeat it with write_id={self._asked.write_id!r}.",
+                table=self._place.info.id,
+                write_id=self._asked.write_id,
+            )
+        names = [transaction_file(base, self._asked.identity()) for base in self._tried]
+        discard(self._place, (), *names)
+        raise self._error
+
+    def _settled(self) -> CommitReceipt | None:
+        """Return the receipt of an attempt whose answer was lost; afterwards nothing is open."""
+        if self._doubt is None:
+            return None
+        found = find(self._place, self._asked.identity())
+        if found is None:
+            self._lost(self._doubt)
+        return found
+
+    def _lost(self, attempt: Attempt) -> None:
+        self._doubt = None
+        if not attempt.kept:
+            discard(self._place, (), *attempt.files)
+
+    def _attempt(self, handle: lance.LanceDataset) -> CommitReceipt | None:
+        try:
+            attempt = self._prepare(handle)
+        except StorageError:
+            raise
+        except PennonError as error:
+            # What the rows, the caller or a rival are to blame for will not get better.
+            raise _Refused(error) from None
+        if attempt is None:
+            return self._nothing(handle)
+        self._doubt = attempt
+        version = self._send(handle, attempt)
+        found = read_receipt(self._place, handle, version, attempt.write)
+        if found is None:
+            raise CommitConflict(
+                f"Version {version} of {self._place.name} is not the commit Lance reported.",
+                table=self._place.info.id,
+            )
+        data = frozenset(f.removeprefix("data/") for f in attempt.files if f.startswith("data/"))
+        if is_reachable(self._place, version, data):
+            return found
+        # It fell into a gap of the history, which still names its files.
+        self._doubt = None
+        return None
+
+    def _send(self, handle: lance.LanceDataset, attempt: Attempt) -> int:
+        """Commit once and return the version Lance reports."""
+        from lance import LanceDataset, Transaction
+
+        base = handle.version
+        transaction = Transaction(
+            read_version=base,
+            operation=attempt.operation,
+            uuid=attempt.write.uuid,
+            transaction_properties=attempt.write.properties(),
+        )
+        self._tried.append(base)
+        try:
+            return LanceDataset.commit(handle, transaction, max_retries=attempt.retries).version
+        except BaseException as error:
+            if not is_lance_error(error):
+                raise
+            if meaning(error) in _SURELY_LOST:
+                self._lost(attempt)
+            raise translate(error, self._place.name, self._place.secrets) from None
+
+    def _nothing(self, handle: lance.LanceDataset) -> CommitReceipt:
+        return CommitReceipt(
+            table=self._place.info.id,
+            branch=self._place.branch,
+            version=handle.version,
+            rows_inserted=0,
+            rows_updated=0,
+            rows_deleted=0,
+            write_id=self._asked.write_id,
+            committed_at=datetime.now(UTC),
+        )
+
+
+class _Refused(Exception):
+    """A change that cannot be made ready."""
+
+    def __init__(self, error: PennonError) -> None:
+        super().__init__(str(error))
+        self.error = error

@@ -1,0 +1,63 @@
+"""Conditions and expressions of a change, evaluated by Lance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pennon.storage._lance.errors import translated
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+__all__ = ["computed", "is_trivial", "satisfying"]
+
+_TRUE = "full_filter=Boolean(true)"
+
+
+def is_trivial(handle: lance.LanceDataset, condition: str) -> bool:
+    """Whether a condition is true of every row there could be, as far as Lance can tell."""
+    scanner = handle.scanner(columns=[], filter=condition, with_row_id=True)
+    return _TRUE in scanner.explain_plan(verbose=True)
+
+
+def satisfying(rows: pa.Table, condition: str, table: str) -> tuple[list[int], bool]:
+    """Return which rows in memory a condition is true of, and whether it always would be.
+
+    Args:
+        rows: All rows.
+        condition: SQL.
+        table: What they are, for errors.
+    """
+    with translated(table):
+        handle = _in_memory(rows)
+        found = handle.to_table(columns=[], filter=condition, with_row_id=True, scan_in_order=True)
+        return found["_rowid"].to_pylist(), is_trivial(handle, condition)
+
+
+def computed(
+    rows: pa.Table, values: dict[str, str], condition: str | None, table: str
+) -> tuple[list[int], pa.Table]:
+    """Return which rows in memory a condition is true of, and columns computed from them.
+
+    Args:
+        rows: All rows.
+        values: Names to SQL.
+        condition: SQL; None for all rows.
+        table: What they are, for errors.
+    """
+    with translated(table):
+        scanner = _in_memory(rows).scanner(
+            columns=values, filter=condition, with_row_id=True, scan_in_order=True
+        )
+        found = scanner.to_table()
+        return found["_rowid"].to_pylist(), found.drop_columns(["_rowid"])
+
+
+def _in_memory(rows: pa.Table) -> lance.LanceDataset:
+    import lance
+
+    # A store in memory belongs to its handle and goes with it. Stable row ids count from 0.
+    return lance.write_dataset(
+        rows, "memory://rows", data_storage_version="2.2", enable_stable_row_ids=True
+    )

@@ -1,0 +1,97 @@
+"""Overwrite: all rows, and the schema if so wanted, replaced by one commit that excludes rivals.
+
+Only an overwrite that names the version it replaces, and is not allowed to follow rivals, is a
+compare-and-swap in Lance; it drops the indexes, whose rows are all gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pennon.arrow import to_reader
+from pennon.errors import CommitConflict, OutcomeUnknown
+from pennon.retry import Deadline
+from pennon.storage._lance.commit import Asked, Attempt, commit
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.fragments import discard, file_names, peek, write_files
+from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.places import Place
+from pennon.storage.abc.types import CommitReceipt
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+__all__ = ["overwrite", "replace_at"]
+
+
+def overwrite(place: Place, data: Any, schema: pa.Schema | None, asked: Asked) -> CommitReceipt:
+    """Replace all rows of the newest version; see :meth:`Writes.write`."""
+    return _replace(place, data, schema, asked, place.open(), only=None)
+
+
+def replace_at(
+    place: Place, data: Any, schema: pa.Schema | None, expected: int | None, asked: Asked
+) -> CommitReceipt:
+    """Replace all rows of one version; see :meth:`Writes.replace_table_atomic`."""
+    handle = place.open()
+    only = handle.version if expected is None else expected
+    if handle.version != only:
+        raise _moved(place, only, handle.version)
+    return _replace(place, data, schema, asked, handle, only)
+
+
+def _replace(
+    place: Place,
+    data: Any,
+    schema: pa.Schema | None,
+    asked: Asked,
+    handle: lance.LanceDataset,
+    only: int | None,
+) -> CommitReceipt:
+    from lance import LanceOperation
+
+    with translated(place.name, place.secrets):
+        target = handle.schema if schema is None else schema
+    known = repr(handle.lance_schema)
+    reader, any_rows = peek(to_reader(data, target))
+    fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
+    rows = sum(f.physical_rows for f in fragments)
+
+    def prepare(head: lance.LanceDataset) -> Attempt | None:
+        if only is not None and head.version != only:
+            raise _moved(place, only, head.version)
+        if schema is None and repr(head.lance_schema) != known:
+            raise CommitConflict(
+                f"The schema of {place.name} changed while rows were being written; read it, then "
+                "write them again.",
+                table=place.info.id,
+            )
+        with translated(place.name, place.secrets):
+            gone = int(head.count_rows())
+        return Attempt(
+            LanceOperation.Overwrite(target, fragments),
+            asked.write(rows, deleted=gone),
+            file_names(fragments),
+            kept=True,
+        )
+
+    deadline = Deadline.after(asked.seconds, asked.seconds)
+    try:
+        with lane_of(place) as lane, lane.passing(deadline):
+            return commit(place, asked, prepare, deadline, handle if only is not None else None)
+    except OutcomeUnknown:
+        raise
+    except Exception:
+        discard(place, fragments)
+        raise
+
+
+def _moved(place: Place, expected: int, found: int) -> CommitConflict:
+    return CommitConflict(
+        f"{place.name} is at version {found}, not {expected}: somebody wrote to it; read it again, "
+        "then retry.",
+        table=place.info.id,
+        expected=expected,
+        found=found,
+    )
