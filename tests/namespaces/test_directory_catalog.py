@@ -23,8 +23,13 @@ from pennon.errors import (
     InvalidState,
     InvalidURI,
     NamespaceNotFound,
+    PennonError,
+    PermissionDenied,
+    RootNotFound,
+    StorageError,
     TableAlreadyExists,
     TableNotFound,
+    Unavailable,
     UnsafeStore,
     Unsupported,
 )
@@ -569,3 +574,76 @@ def test_rivals_without_end_are_a_conflict(
         ns.declare_table("t")
     monkeypatch.undo()
     assert list(ns.list_tables()) == [("first",)]
+
+
+# -- wrong paths -----------------------------------------------------------------------------------
+
+
+def test_a_root_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        ns = DirectoryNamespace(path)
+        with pytest.raises(PennonError, match="is no directory|a file stands") as caught:
+            ns.declare_table("t")
+        assert str(tmp_path / "file") in str(caught.value)
+    with pytest.raises(PennonError, match="file"):
+        DirectoryNamespace(tmp_path / "file").list_tables()
+
+
+def test_a_root_that_cannot_be_made() -> None:
+    ns = DirectoryNamespace("/proc/nowhere/lake")
+    assert list(ns.list_tables()) == []
+    with pytest.raises(PennonError) as caught:
+        ns.declare_table("t")
+    assert "/proc/nowhere/lake" in str(caught.value)
+    assert ".rs" not in str(caught.value)
+
+
+def test_a_root_that_is_not_there_yet(tmp_path: Path) -> None:
+    with pytest.raises(TableNotFound, match=f"{tmp_path}/lake holds no catalog yet"):
+        DirectoryNamespace(tmp_path / "lake").describe_table("t")
+
+
+# -- what Lance says -------------------------------------------------------------------------------
+
+
+def test_a_damaged_catalog(ns: DirectoryNamespace, root: str) -> None:
+    ns.declare_table("t")
+    data = next(Path(root, "__manifest", "data").iterdir())
+    whole = data.read_bytes()
+    for damage in (b"", whole[:40], whole[:-8] + b"garbage!"):
+        data.write_bytes(damage)
+        fresh = DirectoryNamespace(root)
+        for call in (lambda n: n.list_tables(), lambda n: n.declare_table("u")):
+            with pytest.raises(Corrupt, match="cannot be read") as caught:
+                call(fresh)
+            assert ".rs" not in str(caught.value)
+    data.unlink()
+    with pytest.raises(Corrupt, match="restore the missing object"):
+        DirectoryNamespace(root).list_tables()
+    data.write_bytes(whole)
+    assert list(DirectoryNamespace(root).list_tables()) == [("t",)]
+    version = next(Path(root, "__manifest", "_versions").glob("*.manifest"))
+    version.write_bytes(b"")
+    with pytest.raises(Corrupt, match="cannot be read"):
+        DirectoryNamespace(root).list_tables()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("LanceError(IO): Generic S3 error: HTTP error: error sending request", Unavailable),
+        ("Commit result for version 2 is unknown: the commit may or may not", Unavailable),
+        ("Error performing GET - Server returned non-2xx status code: 503 Service", Unavailable),
+        ("Server returned non-2xx status code: 403 Forbidden: <Code>X</Code>", PermissionDenied),
+        ("Server returned non-2xx status code: 404 <Code>NoSuchBucket</Code>", RootNotFound),
+        ("LanceError(IO): something new, /build/rust/x.rs:1:2", StorageError),
+    ],
+)
+def test_what_lance_says_is_translated(s3_root: TestRoot, said: str, error: type) -> None:
+    ns = DirectoryNamespace(s3_root.uri, storage_options=s3_root.options)
+    text = f"{said} {s3_root.options['secret_access_key']}"
+    found = lance_calls.translate(OSError(text), ns._store, ns._options)
+    assert type(found) is error
+    assert s3_root.options["secret_access_key"] not in str(found)
+    assert ".rs" not in str(found)

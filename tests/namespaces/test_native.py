@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -49,13 +50,13 @@ from pennon.testing.services import TestRoot
 from pennon.testing.strategies import ids, properties
 
 ROWS = pa.table({"id": [1]})
+ODD = re.compile(r"[^A-Za-z0-9._$/-]")
 
 
 class Table(NamedTuple):
     location: str
     properties: dict[str, str]
     declared_only: bool | None
-    """None where the native answer is wrong: see test_native_loses_sight_of_odd_directories."""
 
 
 class State(NamedTuple):
@@ -91,8 +92,9 @@ def native_state(native: Any) -> State:
             native.table_exists(TableExistsRequest(id=list(id)))
             found = native.describe_table(DescribeTableRequest(id=list(id), check_declared=True))
             assert found.is_only_declared == (name not in written.tables)
-            declared = found.is_only_declared if plain(found.location) in found.location else None
-            state.tables[id] = Table(plain(found.location), dict(found.properties or {}), declared)
+            state.tables[id] = Table(
+                plain(found.location), dict(found.properties or {}), found.is_only_declared
+            )
     return state
 
 
@@ -111,14 +113,15 @@ def pennon_state(ns: Namespace) -> State:
 
 
 def assert_agree(native: State, ours: State) -> None:
-    seen = {
-        id: table._replace(declared_only=None)
-        if id in native.tables and native.tables[id].declared_only is None
-        else table
-        for id, table in ours.tables.items()
-    }
+    """Compare all but one thing: of a directory with odd letters that was written, the native
+    answer is that it was not; see test_native_loses_sight_of_odd_directories."""
     assert ours.namespaces == native.namespaces
-    assert seen == native.tables
+    assert ours.tables.keys() == native.tables.keys()
+    for id, table in ours.tables.items():
+        known = native.tables[id]
+        if known.declared_only and ODD.search(table.location):
+            known = known._replace(declared_only=table.declared_only)
+        assert table == known
 
 
 def stream(table: pa.Table) -> bytes:
@@ -268,7 +271,7 @@ def test_native_reads_a_bucket(s3_root: TestRoot) -> None:
     ns = DirectoryNamespace(s3_root.uri, storage_options=s3_root.options)
     fill(ns)
     native = native_of(s3_root.uri, s3_root.options)
-    assert_agree(native_state(native), pennon_state(ns))
+    assert native_state(native) == pennon_state(ns)
     native.declare_table(DeclareTableRequest(id=["team", "native"]))
     native.drop_table(DropTableRequest(id=["team", "pages"]))
     native.drop_table(DropTableRequest(id=["docs"]))
