@@ -120,7 +120,7 @@ def test_the_error_of_a_source_stays_what_it_is() -> None:
         [{1: 2}],
         pa.array([1]),
     ],
-    ids=repr,
+    ids=lambda d: type(d).__name__,
 )
 def test_refused(data: Any) -> None:
     with pytest.raises(InvalidInput) as caught:
