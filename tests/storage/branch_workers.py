@@ -22,6 +22,22 @@ def fork_and_write(worker: int, root: TestRoot, table: str, name: str) -> int:
     return kept(root).create_branch(table, name).parent_version
 
 
+def create_tag(worker: int, root: TestRoot, table: str, name: str) -> int:
+    """Create a tag, each worker for another version."""
+    return kept(root).create_tag(table, name, version=worker + 1).version
+
+
+def tag_or_delete(worker: int, root: TestRoot, table: str, name: str) -> None:
+    """Delete a branch that others tag and fork."""
+    match worker:
+        case 0:
+            kept(root).delete_branch(table, name)
+        case 1:
+            kept(root).create_branch(table, f"{name}-child", source=name)
+        case _:
+            kept(root).create_tag(table, f"{name}-{worker}", branch=name)
+
+
 def churn(worker: int, root: TestRoot, table: str, name: str) -> list[str]:
     """Create and delete one name, by turns."""
     done = []

@@ -91,6 +91,37 @@ def test_create_and_delete_by_turns(root: TestRoot, racers: Racers) -> None:
         assert kept(root).list_branches("t") == []
 
 
+def test_one_creator_of_a_tag_wins(root: TestRoot, racers: Racers) -> None:
+    for number in range(4):
+        outcomes = racers.run(branch_workers.create_tag, root, "t", f"a{number}")
+        (winner,) = [o for o in outcomes if o.won]
+        assert {o.error for o in outcomes if not o.won} == {"TagAlreadyExists"}
+        (found,) = [t for t in kept(root).list_tags("t") if t.name == f"a{number}"]
+        assert found.version == winner.value == winner.worker + 1
+
+
+@pytest.mark.timeout(600)
+def test_what_needs_a_branch_and_its_deletion_exclude_each_other(
+    root: TestRoot, racers: Racers, race_rounds: int
+) -> None:
+    db = kept(root)
+    deleted = 0
+    for number in range(race_rounds // 2):
+        db.create_branch("t", f"b{number}")
+        outcomes = racers.run(branch_workers.tag_or_delete, root, "t", f"b{number}")
+        assert {o.error for o in outcomes} <= {"", "BranchNotFound", "InvalidState"}, [
+            o.text for o in outcomes
+        ]
+        there = {b.name for b in db.list_branches("t")}
+        needing = [b.name for b in db.list_branches("t") if b.parent == f"b{number}"]
+        needing += [t.name for t in db.list_tags("t") if t.branch == f"b{number}"]
+        assert (f"b{number}" in there) == (not outcomes[0].won)
+        assert len(needing) == sum(o.won for o in outcomes[1:])
+        assert not (needing and outcomes[0].won)
+        deleted += outcomes[0].won
+    print(f"deleted {deleted} of {race_rounds // 2}")  # noqa: T201
+
+
 def aged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that nobody is given time to finish."""
     monkeypatch.setattr(branches, "PATIENCE", timedelta(seconds=-60))

@@ -220,6 +220,7 @@ def test_texts_that_cannot_be_provoked_here() -> None:
         ("Generic S3 error: ... <Code>SlowDown</Code>", "throttled", Throttled),
         ("IO error: Permission denied (os error 13)", "denied", PermissionDenied),
         ("Too many concurrent writers. Attempted 20 retries.", "conflict", CommitConflict),
+        ("Not found: lake/t.lance/_refs/tags/a.json", "ref_gone", CommitConflict),
     ):
         check(OSError(text), what, becomes)
 

@@ -15,6 +15,7 @@ from pennon.errors import (
     InvalidState,
     PennonError,
     TableNotFound,
+    TagAlreadyExists,
     TagNotFound,
     VersionNotFound,
 )
@@ -142,3 +143,67 @@ class BranchCases:
             refused(TableNotFound, lambda t=table: backend.list_branches(t))
             refused(TableNotFound, lambda t=table: backend.create_branch(t, "x"))
             refused(TableNotFound, lambda t=table: backend.delete_branch(t, "x"))
+
+    def test_tags_are_made_moved_listed_and_deleted(self, backend: StorageBackend) -> None:
+        three_versions(backend)
+        backend.create_branch("t", "dev", version=2)
+        assert backend.list_tags("t") == []
+        made = backend.create_tag("t", "v1.0", version=1)
+        assert (made.name, made.branch, made.version) == ("v1.0", "main", 1)
+        assert made.created_at.tzinfo is UTC
+        assert made.updated_at >= made.created_at
+        assert abs(datetime.now(UTC) - made.created_at) < timedelta(minutes=5)
+        newest = backend.create_tag("t", "newest")
+        assert newest.version == 3
+        on_branch = backend.create_tag("t", "dev", branch="dev")
+        assert (on_branch.branch, on_branch.version) == ("dev", 2)
+        for other in (backend, self.reopen(backend)):
+            assert other.list_tags("t") == [on_branch, newest, made]
+
+        moved = backend.move_tag("t", "v1.0", branch="dev")
+        assert (moved.name, moved.branch, moved.version) == ("v1.0", "dev", 2)
+        assert moved.created_at == made.created_at
+        assert moved.updated_at > made.updated_at
+        assert backend.list_tags("t") == [on_branch, newest, moved]
+
+        backend.delete_tag("t", "dev")
+        assert self.reopen(backend).list_tags("t") == [newest, moved]
+        refused(TagNotFound, lambda: backend.delete_tag("t", "dev"))
+        backend.delete_tag("t", "dev", missing_ok=True)
+
+    def test_a_branch_from_a_tag(self, backend: StorageBackend) -> None:
+        three_versions(backend)
+        backend.create_branch("t", "dev", version=2)
+        backend.create_tag("t", "a", version=1)
+        backend.create_tag("t", "b", branch="dev")
+        assert backend.create_branch("t", "from-a", tag="a").parent_version == 1
+        made = backend.create_branch("t", "from-b", tag="b")
+        assert (made.parent, made.parent_version) == ("dev", 2)
+
+    def test_a_tag_that_is_taken_or_not_there(self, backend: StorageBackend) -> None:
+        three_versions(backend)
+        made = backend.create_tag("t", "a", version=1)
+        refused(TagAlreadyExists, lambda: backend.create_tag("t", "a", version=1))
+        refused(TagAlreadyExists, lambda: backend.create_tag("t", "a", version=2))
+        refused(TagNotFound, lambda: backend.move_tag("t", "b", version=2))
+        for call in (backend.create_tag, backend.move_tag):
+            name = "a" if call == backend.move_tag else "b"
+            refused(VersionNotFound, lambda c=call, n=name: c("t", n, version=9))
+            refused(BranchNotFound, lambda c=call, n=name: c("t", n, branch="nope"))
+            refused(BranchNotFound, lambda c=call, n=name: c("t", n, branch="nope", version=1))
+            refused(InvalidName, lambda c=call: c("t", "a b"))
+            refused(InvalidName, lambda c=call: c("t", "main"))
+            refused(TableNotFound, lambda c=call: c("nope", "a"))
+        refused(TableNotFound, lambda: backend.list_tags("nope"))
+        refused(TableNotFound, lambda: backend.delete_tag("nope", "a"))
+        assert backend.list_tags("t") == [made]
+
+    def test_a_tag_keeps_its_branch(self, backend: StorageBackend) -> None:
+        three_versions(backend)
+        backend.create_branch("t", "dev")
+        backend.create_tag("t", "a", branch="dev")
+        said = refused(InvalidState, lambda: backend.delete_branch("t", "dev"))
+        assert "'a'" in said
+        backend.move_tag("t", "a", version=1)
+        backend.delete_branch("t", "dev")
+        assert backend.list_branches("t") == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.base import LanceBase
 from pennon.storage._lance.branches import create_branch, delete_branch, list_branches
-from pennon.storage.abc.branches import Branches, BranchInfo
+from pennon.storage._lance.tags import create_tag, delete_tag, list_tags, move_tag
+from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.refs import MAIN, Ref, check_branch
 
 __all__ = ["LanceBranches"]
@@ -40,3 +41,30 @@ class LanceBranches(LanceBase, Branches):
         place = self._place(table)
         self._prove(place)
         delete_branch(place, name, missing_ok=missing_ok)
+
+    def create_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Name a version; see :meth:`StorageBackend.create_tag`."""
+        check_branch(name, new=True)
+        place = self._place(table)
+        self._prove(place)
+        return create_tag(place, name, Ref(branch=branch, version=version))
+
+    def move_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Let a tag name another version; see :meth:`StorageBackend.move_tag`."""
+        check_branch(name, new=True)
+        place = self._place(table)
+        self._prove(place)
+        return move_tag(place, name, Ref(branch=branch, version=version))
+
+    def delete_tag(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a tag; see :meth:`StorageBackend.delete_tag`."""
+        check_branch(name, new=True)
+        delete_tag(self._place(table), name, missing_ok=missing_ok)
+
+    def list_tags(self, table: IdLike) -> list[TagInfo]:
+        """List the tags; see :meth:`StorageBackend.list_tags`."""
+        return list_tags(self._place(table))

@@ -32,6 +32,7 @@ from pennon.errors import (
     PreconditionFailed,
 )
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
+from pennon.storage._lance.named import on_names
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.branches import BranchInfo
 from pennon.storage.refs import MAIN, Ref
@@ -81,10 +82,7 @@ def source_of(place: Place, ref: Ref) -> tuple[str, int]:
 
 def list_branches(place: Place) -> list[BranchInfo]:
     """Return the branches of a table; see :meth:`StorageBackend.list_branches`."""
-    main = place.on(MAIN)
-    handle = main.open()
-    with translated(main.name, main.secrets):
-        listed: dict[str, Any] = handle.branches.list()
+    listed: dict[str, Any] = on_names(place, lambda handle: handle.branches.list())
     return [_info(name, listed[name]) for name in sorted(listed)]
 
 
@@ -141,8 +139,7 @@ def _name(main: Place, name: str, claim: _Claim) -> None:
     manifests = [m for m in main.on(name).store().list("_versions") if m.size]
     if not manifests:
         return
-    with translated(main.name, main.secrets):
-        others: dict[str, Any] = main.open().branches.list()
+    others: dict[str, Any] = on_names(main, lambda handle: handle.branches.list())
     ancestry = others[claim.parent]["branch_identifier"] if claim.parent != MAIN else []
     content = {
         "parentBranch": None if claim.parent == MAIN else claim.parent,
@@ -197,7 +194,7 @@ def delete_branch(place: Place, name: str, *, missing_ok: bool) -> None:
     try:
         _check_unused(main, name)
         if found is not None:
-            _unname(main, name)
+            on_names(main, lambda handle: handle.branches.delete(name))
     except BaseException:
         _lower_flag(main, name, claim, marker)
         raise
@@ -229,21 +226,13 @@ def _lower_flag(main: Place, name: str, claim: _Claim | None, etag: str) -> None
         main.store().put(_key(name), kept.encoded(), if_match=etag)
 
 
-def _unname(main: Place, name: str) -> None:
-    handle = main.open()
-    with translated(main.name, main.secrets):
-        handle.branches.delete(name)
-
-
 def _check_unused(main: Place, name: str) -> None:
     """Refuse to delete a branch that others need.
 
     Raises:
         InvalidState: They do.
     """
-    handle = main.open()
-    with translated(main.name, main.secrets):
-        tags: dict[str, Any] = handle.tags.list()
+    tags: dict[str, Any] = on_names(main, lambda handle: handle.tags.list())
     using = [f"the branch {b.name!r}" for b in list_branches(main) if b.parent == name]
     using += [f"the tag {t!r}" for t in sorted(tags) if tags[t]["branch"] == name]
     for meta in main.store().list(_CLAIMS):

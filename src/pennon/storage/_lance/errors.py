@@ -17,6 +17,7 @@ from pennon.errors import (
     BranchNotFound,
     CommitConflict,
     Corrupt,
+    DuplicateKey,
     InvalidFilter,
     InvalidName,
     InvalidOption,
@@ -48,6 +49,7 @@ Meaning = Literal[
     "tag_exists",
     "in_use",
     "bad_ref",
+    "ref_gone",
     "exists",
     "conflict",
     "incompatible",
@@ -55,6 +57,7 @@ Meaning = Literal[
     "corrupt",
     "schema",
     "null",
+    "duplicate",
     "filter",
     "twice",
     "no_bucket",
@@ -114,9 +117,11 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("tag_exists", re.compile(r"Ref conflict error: tag")),
     ("in_use", re.compile(r"Ref conflict error: Branch \S+ is referenced")),
     ("bad_ref", re.compile(r"Ref is invalid")),
+    ("ref_gone", re.compile(r"[Nn]ot found: \S*_refs/(?:branches|tags)/")),
     ("absent", re.compile(r"Dataset at path .* was not found: Not found: .*/_versions\b(?!/)")),
     ("data_gone", re.compile(r"[Nn]ot found: .*/data/[^/\s]+\.lance")),
     ("schema", re.compile(r"Append with different schema")),
+    ("duplicate", re.compile(r"found matching row with key|Ambiguous merge inserts")),
     ("null", re.compile(r"contained null values even though")),
     ("filter", re.compile(_FILTER)),
     ("twice", re.compile(r"Duplicate column name")),
@@ -174,7 +179,7 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             return TableAlreadyExists(
                 f"{table} exists already; write to it, or choose another name.", table=table
             )
-        case "conflict" | "incompatible":
+        case "conflict" | "incompatible" | "ref_gone":
             return CommitConflict(
                 f"A rival changed {table} in a way this write cannot follow; read it again, then "
                 "retry.",
@@ -182,6 +187,12 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             )
         case "schema" | "null":
             return SchemaMismatch(f"The rows do not fit {table}: {said}.", table=table)
+        case "duplicate":
+            return DuplicateKey(
+                f"A row with a key of the data is in {table} already ({said}); update it instead, "
+                "or leave it out.",
+                table=table,
+            )
         case "filter":
             return InvalidFilter(f"The filter on {table} cannot be used: {said}.", table=table)
         case "twice":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from pennon.errors import (
     BranchAlreadyExists,
     BranchNotFound,
     InvalidState,
+    TagAlreadyExists,
     TagNotFound,
     VersionNotFound,
 )
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, branch_of
-from pennon.storage.abc.branches import Branches, BranchInfo
+from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.refs import MAIN, Ref, check_branch
 
 __all__ = ["MemoryBranches"]
@@ -79,6 +83,66 @@ class MemoryBranches(MemoryBase, Branches):
                 )
             del main.branches[name]
 
+    def create_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Name a version; see :meth:`StorageBackend.create_tag`."""
+        check_branch(name, new=True)
+        id, main = self._held(table)
+        with main.lock:
+            there, number = _source_of(id, main, Ref(branch=branch, version=version))
+            if name in main.tags:
+                raise TagAlreadyExists(
+                    f"{show_id(id)} has a tag {name!r} already; move_tag moves it.",
+                    table=id,
+                    tag=name,
+                )
+            now = datetime.now(UTC)
+            made = TagInfo(
+                name=name, branch=there.branch, version=number, created_at=now, updated_at=now
+            )
+            main.tags[name] = made
+            return made
+
+    def move_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Let a tag name another version; see :meth:`StorageBackend.move_tag`."""
+        check_branch(name, new=True)
+        id, main = self._held(table)
+        with main.lock:
+            before = _tag(id, main, name)
+            there, number = _source_of(id, main, Ref(branch=branch, version=version))
+            moved = replace(
+                before, branch=there.branch, version=number, updated_at=datetime.now(UTC)
+            )
+            main.tags[name] = moved
+            return moved
+
+    def delete_tag(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a tag; see :meth:`StorageBackend.delete_tag`."""
+        check_branch(name, new=True)
+        id, main = self._held(table)
+        with main.lock:
+            if name in main.tags or not missing_ok:
+                _tag(id, main, name)
+                del main.tags[name]
+
+    def list_tags(self, table: IdLike) -> list[TagInfo]:
+        """List the tags; see :meth:`StorageBackend.list_tags`."""
+        _, main = self._held(table)
+        with main.lock:
+            return [main.tags[name] for name in sorted(main.tags)]
+
+
+def _tag(id: Id, main: MemoryTable, name: str) -> TagInfo:
+    found = main.tags.get(name)
+    if found is None:
+        raise TagNotFound(
+            f"{show_id(id)} has no tag {name!r}; list_tags shows those it has.", table=id, tag=name
+        )
+    return found
+
 
 def _info(branch: MemoryTable) -> BranchInfo:
     return BranchInfo(
@@ -91,11 +155,7 @@ def _info(branch: MemoryTable) -> BranchInfo:
 
 def _source_of(id: Id, main: MemoryTable, ref: Ref) -> tuple[MemoryTable, int]:
     if ref.tag is not None:
-        tag = main.tags.get(ref.tag)
-        if tag is None:
-            raise TagNotFound(
-                f"{show_id(id)} has no tag {ref.tag!r}; list_tags shows those it has.", table=id
-            )
+        tag = _tag(id, main, ref.tag)
         return branch_of(id, main, tag.branch), tag.version
     found = branch_of(id, main, ref.branch)
     if ref.version is not None and found.at(ref.version) is None:

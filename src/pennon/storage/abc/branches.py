@@ -39,7 +39,7 @@ class TagInfo:
 
 
 class Branches(abc.ABC):
-    """Branches of one table. ``"main"`` is the table itself.
+    """Branches and tags of one table. ``"main"`` is the table itself.
 
     A branch shares the files of the version it was made from and keeps everything later to itself:
     nothing aimed at a branch ever changes another one, and a branch that does not exist is an
@@ -112,3 +112,61 @@ class Branches(abc.ABC):
         """
         made = self.create_branch(table, dst, source=src)
         return made.parent_version, made.name
+
+    @abc.abstractmethod
+    def create_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Name a version. Of N racing creators exactly one succeeds.
+
+        A version with a tag is kept when old ones are cleaned up.
+
+        Args:
+            table: Its id.
+            name: Formed like the name of a branch; tags and branches do not share names.
+            branch: The branch of the version.
+            version: Its number; the newest of the branch if None.
+
+        Raises:
+            TagAlreadyExists: The name is taken; ``move_tag`` moves it.
+            BranchNotFound: There is no such branch.
+            VersionNotFound: The branch has no such version, or not any more.
+            TableNotFound: No table has the id, or it is only declared.
+            InvalidName: A name no tag can have.
+        """
+
+    @abc.abstractmethod
+    def move_tag(
+        self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
+    ) -> TagInfo:
+        """Let a tag name another version. Of racing movers the last one wins.
+
+        Args:
+            table: Its id.
+            name: The tag.
+            branch: The branch of the version.
+            version: Its number; the newest of the branch if None.
+
+        Raises:
+            TagNotFound: There is no such tag.
+            BranchNotFound: There is no such branch.
+            VersionNotFound: The branch has no such version, or not any more.
+            TableNotFound: No table has the id, or it is only declared.
+        """
+
+    @abc.abstractmethod
+    def delete_tag(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a tag; the version stays until it is cleaned up.
+
+        Raises:
+            TagNotFound: There is none, unless ``missing_ok``.
+            TableNotFound: No table has the id, or it is only declared.
+        """
+
+    @abc.abstractmethod
+    def list_tags(self, table: IdLike) -> list[TagInfo]:
+        """Return the tags of a table, of all branches, by name.
+
+        Raises:
+            TableNotFound: No table has the id, or it is only declared.
+        """
