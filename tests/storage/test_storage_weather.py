@@ -14,7 +14,7 @@ import workers
 
 import pennon
 from pennon.errors import OutcomeUnknown, PennonError, Unavailable, UnsafeStore
-from pennon.storage._lance import table_methods, write_methods
+from pennon.storage._lance import commit, table_methods, write_methods
 from pennon.storage.abc import StorageBackend
 from pennon.testing.proxy import RecordingProxy
 from pennon.testing.services import TestRoot
@@ -113,21 +113,21 @@ def test_a_writer_that_stalls_until_its_version_was_taken_and_cleaned_up(
     direct = opened(s3_root)
     direct.create_table("t", [{"n": 0}])
     rule = proxy.stall(method="PUT", path=table_path(direct, SECOND))
-    done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(opened(through).write("t", ROWS)))
-    thread.start()
-    rule.wait()
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=workers.append_once, args=(through, "t", "w"))
+    process.start()
+    rule.wait(60)
     for n in range(10, 14):
         direct.write("t", [{"n": n}])
     clean(s3_root, direct)
     rule.release()
-    thread.join(60)
-    (receipt,) = done
-    assert receipt.rows_inserted == 2
-    assert receipt.version > 5
+    process.join(60)
+    assert process.exitcode == 0
     found = sorted(r["n"] for r in direct.scan("t").read_all().to_pylist())
     assert found == [0, 1, 2, 10, 11, 12, 13]
-    assert direct.write("t", ROWS, write_id=receipt.write_id) == receipt
+    receipt = direct.write("t", ROWS, write_id="w")
+    assert receipt.version > 5
+    assert direct.count_rows("t") == 7
 
 
 def test_a_commit_of_a_dead_process_arrives_after_the_retry(
@@ -165,6 +165,81 @@ def test_a_commit_of_a_dead_process_arrives_before_the_retry(
     rule.release()
     time.sleep(0.5)
     receipt = direct.write("t", ROWS, write_id="w")
+    assert receipt.version == 2
+    assert direct.count_rows("t") == 3
+
+
+@pytest.mark.parametrize("arrives", ["before it is settled", "after", "after the next try"])
+@pytest.mark.parametrize("write_id", ["w", None])
+def test_a_commit_that_timed_out_and_arrives_later(
+    s3_root: TestRoot,
+    through: TestRoot,
+    proxy: RecordingProxy,
+    arrives: str,
+    write_id: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lance has deleted what it noted of the commit by then, and the writer has moved on."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND), times=1)
+    impatient = TestRoot(
+        through.uri, {**through.options, "timeout": "1s", "client_max_retries": "0"}
+    )
+    settle = commit.find
+    settled: list[int] = []
+
+    def late(*args: Any) -> Any:
+        """Let the commit arrive where the test wants it."""
+        if arrives == "before it is settled":
+            rule.release()
+            time.sleep(0.5)
+        found = settle(*args)
+        settled.append(len(settled))
+        if arrives == "after":
+            rule.release()
+            time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(commit, "find", late)
+    receipt = opened(impatient).write("t", ROWS, write_id=write_id)
+    rule.release()
+    time.sleep(0.5)
+    assert settled
+    assert receipt.rows_inserted == 2
+    assert direct.count_rows("t") == 3
+    assert direct.write("t", ROWS, write_id=receipt.write_id) == receipt
+    assert direct.count_rows("t") == 3
+
+
+@pytest.mark.parametrize("write_id", ["w", None])
+def test_a_write_that_was_given_up_arrives_later(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy, write_id: str | None
+) -> None:
+    """What is repeated by the id in the error is there once."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, SECOND), times=1)
+    impatient = TestRoot(
+        through.uri, {**through.options, "timeout": "1s", "client_max_retries": "0"}
+    )
+    caught: list[Any] = []
+
+    def write() -> None:
+        try:
+            opened(impatient).write("t", ROWS, write_id=write_id, deadline=8)
+        except OutcomeUnknown as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    rule.wait()
+    proxy.refuse(503, times=None)
+    thread.join(60)
+    (error,) = caught
+    proxy.heal()
+    time.sleep(0.5)
+    receipt = direct.write("t", ROWS, write_id=str(error.context["write_id"]))
     assert receipt.version == 2
     assert direct.count_rows("t") == 3
 

@@ -11,7 +11,10 @@ from pennon.errors import InvalidFilter, InvalidInput, InvalidOption
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_filter", "check_mode", "check_write_id", "rows_of"]
+__all__ = ["AUTOMATIC", "check_filter", "check_mode", "check_write_id", "rows_of"]
+
+AUTOMATIC = "auto-"
+"""What write ids begin with that nobody chose."""
 
 
 def rows_of(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
@@ -34,7 +37,7 @@ def check_write_id(write_id: str | None) -> str:
         InvalidOption: An empty one, or not a string.
     """
     if write_id is None:
-        return uuid.uuid4().hex
+        return f"{AUTOMATIC}{uuid.uuid4().hex}"
     if not isinstance(write_id, str) or not write_id:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"write_id={write_id!r} must be a unique string, or None.")
     return write_id

@@ -34,6 +34,7 @@ __all__ = ["Sweeper", "check_age", "migrate"]
 _PARTS = frozenset(
     {
         RESERVED,
+        "_pennon",
         "_deletions",
         "_indices",
         "_latest.manifest",

@@ -25,8 +25,10 @@ from pennon.storage._lance.fragments import discard
 from pennon.storage._lance.history import (
     Write,
     find,
+    forget,
     is_reachable,
     read_receipt,
+    remember,
     transaction_file,
 )
 from pennon.storage._lance.places import Place
@@ -153,15 +155,21 @@ class _Commit:
                 table=self._place.info.id,
                 write_id=self._asked.write_id,
             )
-        names = [transaction_file(base, self._asked.identity()) for base in self._tried]
-        discard(self._place, (), *names)
+        self._give_up()
         raise self._error
+
+    def _give_up(self) -> None:
+        """Take back what was left of attempts that surely were not committed."""
+        identity = self._asked.identity()
+        discard(self._place, (), *(transaction_file(base, identity) for base in self._tried))
+        if self._asked.repeated:
+            forget(self._place, identity)
 
     def _settled(self) -> CommitReceipt | None:
         """Return the receipt of an attempt whose answer was lost; afterwards nothing is open."""
         if self._doubt is None:
             return None
-        found = find(self._place, self._asked.identity())
+        found = find(self._place, self._asked.identity(), self._tried)
         if found is None:
             self._lost(self._doubt)
         return found
@@ -208,6 +216,8 @@ class _Commit:
             transaction_properties=attempt.write.properties(),
         )
         self._tried.append(base)
+        if self._asked.repeated:
+            remember(self._place, attempt.write, base)
         try:
             return LanceDataset.commit(handle, transaction, max_retries=attempt.retries).version
         except BaseException as error:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["create"]
 
 _LOST = frozenset({"exists", "no_version", "conflict", "incompatible"})
-_MAYBE = frozenset({"unknown_fate", "unreachable", "throttled"})
+_MAYBE = frozenset({"unknown_fate", "unreachable", "throttled", "other"})
 
 
 def create(

@@ -1,13 +1,16 @@
 """The identity of a write: put into its commit, and found again in the history of the table.
 
-A commit carries, in its transaction's properties, the id of each write in it with what it did. The
-transaction's own id is derived from the write id, and Lance names the transaction's file after it
-*before* it commits. One listing therefore tells whether a write was ever tried and from which
-version on; only the versions after that are searched.
+A commit carries, in its transaction's properties, the id of each write in it with what it did. A
+write that somebody may repeat leaves a small object named after it and after the version it is
+tried on *before* it commits. One small listing therefore tells whether a write was ever tried and
+from which version on; only the versions after that are searched. The file that Lance itself writes
+for each transaction is no such evidence: Lance deletes it when a commit fails, and a commit that
+timed out may arrive later all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterable
@@ -15,8 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import OutcomeUnknown, VersionNotFound
+from pennon.errors import OutcomeUnknown, PennonError, VersionNotFound
 from pennon.namespaces.abc import Id
+from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage.abc import CommitReceipt
@@ -29,13 +33,16 @@ __all__ = [
     "Write",
     "data_files",
     "find",
+    "forget",
     "is_reachable",
     "read_receipt",
+    "remember",
     "transaction_file",
 ]
 
 MESSAGE = "__lance_commit_message"
 """The property that holds what the writer says of a commit, for every Lance tool."""
+_TRIED = "_pennon/tried"
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
 _REPLACES = frozenset({"Overwrite", "Restore"})
@@ -134,25 +141,46 @@ def read_receipt(
     return write.receipt(place.info.id, place.branch, version, transaction)
 
 
-def find(place: Place, write: Write) -> CommitReceipt | None:
+def remember(place: Place, write: Write, version: int) -> None:
+    """Leave a note that a write is about to be committed on top of a version."""
+    place.store().put(f"{_TRIED}/{write.uuid}/{version}", write.key.encode())
+
+
+def forget(place: Place, write: Write) -> None:
+    """Take back the notes on a write that was surely not committed."""
+    with contextlib.suppress(PennonError):
+        place.store().delete_directory(f"{_TRIED}/{write.uuid}")
+
+
+def find(place: Place, write: Write, tried: Iterable[int] = ()) -> CommitReceipt | None:
     """Return the receipt of a write that was committed before, by whatever process.
 
     None is final: a commit that was sent and never answered may still be on its way, but it names
     the version it makes, so an empty commit takes that version first. Only a writer that is still
     alive and trying with the same write id can commit after this.
 
+    Args:
+        place: The table.
+        write: Its identity.
+        tried: Versions the caller itself tried to commit it on.
+
     Raises:
         OutcomeUnknown: It was tried, and the versions in question were cleaned up.
     """
-    suffix = f"-{write.uuid}.txn"
-    names = (meta.key.rpartition("/")[2] for meta in place.store().list("_transactions"))
-    tried = [int(name.split("-", maxsplit=1)[0]) for name in names if name.endswith(suffix)]
-    if not tried:
-        return None
+    notes = (m.key.rpartition("/")[2] for m in place.store().list(f"{_TRIED}/{write.uuid}"))
+    known = {*tried, *map(int, notes)}
     head = place.open()
-    found = _search(place, write, head, range(min(tried) + 1, head.version + 1))
-    if found is not None:
-        return found
+    if not known and write.write_id.startswith(AUTOMATIC):
+        # Nobody makes up such an id: it is that of a write whose fate pennon could not settle.
+        known = {min(v["version"] for v in head.version_refs()) - 1}
+    if not known:
+        return None
+    # The last try first: an earlier one may have fallen into a gap, and names the same files.
+    bases = sorted(known, reverse=True)
+    for base, end in zip(bases, [head.version, *bases], strict=False):
+        found = _search(place, write, head, range(base + 1, end + 1))
+        if found is not None:
+            return found
     fence = _fence(place, head)
     return _search(place, write, fence, range(head.version + 1, fence.version))
 
@@ -161,8 +189,7 @@ def _search(
     place: Place, write: Write, handle: lance.LanceDataset, versions: range
 ) -> CommitReceipt | None:
     cleaned: int | None = None
-    # From the end: a commit that fell into a gap names the same files as the one that followed it.
-    for version in reversed(versions):
+    for version in versions:
         try:
             found = read_receipt(place, handle, version, write)
         except VersionNotFound:
