@@ -10,6 +10,7 @@ Catch by what you would do next, not by who failed::
     │                    TagAlreadyExists IndexAlreadyExists ObjectAlreadyExists
     ├─ Conflict          CommitConflict PreconditionFailed NamespaceNotEmpty InvalidState
     ├─ InvalidInput      InvalidName InvalidURI InvalidOption InvalidFilter SchemaMismatch
+    │                    DuplicateKey
     ├─ PermissionDenied  Unauthenticated
     ├─ Unsupported       MissingExtra UnsafeStore
     ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt
@@ -36,6 +37,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "DeadlineExceeded",
+    "DuplicateKey",
     "IndexAlreadyExists",
     "IndexNotFound",
     "InvalidFilter",
@@ -251,6 +253,10 @@ class InvalidURI(InvalidInput):
 
 class InvalidOption(InvalidInput):
     """An unknown option, or a value of the wrong type or range."""
+
+
+class DuplicateKey(InvalidInput):
+    """Two rows would have one key; nothing was written."""
 
 
 class InvalidFilter(InvalidInput):
