@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pennon import errors as errors
+    from pennon.expr import Expr as Expr
+    from pennon.expr import col as col
+    from pennon.expr import lit as lit
     from pennon.integrations.fsspec import filesystem as filesystem
     from pennon.namespaces.abc import Namespace as Namespace
     from pennon.namespaces.abc import NamespaceInfo as NamespaceInfo
@@ -27,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CommitReceipt": "pennon.storage.abc",
+    "Expr": "pennon.expr",
     "Namespace": "pennon.namespaces.abc",
     "NamespaceInfo": "pennon.namespaces.abc",
     "Page": "pennon.namespaces.abc",
@@ -34,13 +38,16 @@ _HOME = {
     "Session": "pennon.namespaces.session",
     "StorageBackend": "pennon.storage.abc",
     "TableInfo": "pennon.namespaces.abc",
+    "col": "pennon.expr",
     "connect": "pennon.namespaces.connect",
     "filesystem": "pennon.integrations.fsspec",
+    "lit": "pennon.expr",
     "open": "pennon.storage.open",
 }
 
 __all__ = [
     "CommitReceipt",
+    "Expr",
     "Namespace",
     "NamespaceInfo",
     "Page",
@@ -48,9 +55,11 @@ __all__ = [
     "Session",
     "StorageBackend",
     "TableInfo",
+    "col",
     "connect",
     "errors",
     "filesystem",
+    "lit",
     "open",
 ]
 

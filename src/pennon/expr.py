@@ -12,19 +12,21 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, final
 
 from pennon.errors import InvalidFilter
 
-__all__ = ["Expr", "Scalar", "col", "filter_sql", "lit"]
+__all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "lit"]
 
 Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | dt.datetime
 """What a literal can be."""
 
 _INT64 = 2**63
 _UNKNOWN = "CAST(NULL AS BOOLEAN)"
+_MARK = re.compile(r"""'(?:[^']|'')*'|`[^`]*`|"(?:[^"]|"")*"|--[^\n]*|/\*|[()]""")
 
 
 class Expr:
@@ -202,7 +204,7 @@ class Not(Expr):
     inner: Expr
 
     def to_sql(self) -> str:
-        return f"(NOT {self.inner.to_sql()})"
+        return f"(NOT {_exact(self.inner).to_sql()})"
 
 
 @final
@@ -213,7 +215,7 @@ class IsNull(Expr):
     inner: Expr
 
     def to_sql(self) -> str:
-        return f"({self.inner.to_sql()} IS NULL)"
+        return f"({_exact(self.inner).to_sql()} IS NULL)"
 
 
 @final
@@ -223,12 +225,18 @@ class In(Expr):
 
     inner: Expr
     values: tuple[Scalar, ...]
+    exact: bool = False
+    """Whether it matters here that unknown is not false."""
 
     def to_sql(self) -> str:
         known = [v for v in self.values if v is not None]
         inside = "false"
         if known:
-            inside = f"({self.inner.to_sql()} IN ({', '.join(_literal(v) for v in known)}))"
+            value = self.inner.to_sql()
+            inside = f"({value} IN ({', '.join(_literal(v) for v in known)}))"
+            if self.exact:
+                # Lance takes x IN (1) AND x IN (2) for false where x is NULL, and negates that.
+                inside = f"({inside} OR ({value} IS NULL AND {_UNKNOWN}))"
         # Lance answers NOT (x IN (NULL) AND y) wrongly, so the NULL is written as what it means.
         return f"({inside} OR {_UNKNOWN})" if len(known) < len(self.values) else inside
 
@@ -284,7 +292,7 @@ def lit(value: object) -> Expr:
 
 
 def filter_sql(filter: Expr | str | None) -> str | None:
-    """Return a filter as SQL; None stays None.
+    """Return a filter as one closed expression of SQL; None stays None.
 
     Raises:
         InvalidFilter: Neither an expression nor a string, or an empty string.
@@ -300,7 +308,40 @@ def filter_sql(filter: Expr | str | None) -> str | None:
         )
     if not filter.strip():
         raise InvalidFilter("An empty string is no filter; pass None for all rows.")
-    return filter
+    return closed(filter)
+
+
+def closed(text: str) -> str:
+    """Return SQL text in parentheses, so that all of it counts.
+
+    Lance reads one expression and ignores what follows it: ``true; ...`` and ``true ORDER BY ...``
+    would mean ``true``.
+
+    Raises:
+        InvalidFilter: The text closes a parenthesis it did not open, or holds ``/*``, which could
+            hide one.
+    """
+    depth = 0
+    for mark in _MARK.findall(text):
+        depth += (mark == "(") - (mark == ")")
+        if depth < 0 or mark == "/*":
+            raise InvalidFilter(
+                f"The SQL {text!r} has a {mark!r} where none can be; remove it, or write "
+                "comments after '--'."
+            )
+    return f"({text}\n)"
+
+
+def _exact(expression: Expr) -> Expr:
+    """Return the same expression for a place where unknown must be told from false."""
+    match expression:
+        case In():
+            return replace(expression, exact=True)
+        case Binary():
+            left, right = _exact(expression.left), _exact(expression.right)
+            return Binary(expression.operator, left, right)
+        case _:
+            return expression
 
 
 def _compare(operator: str, left: Expr, right: object) -> Expr:

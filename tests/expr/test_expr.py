@@ -103,6 +103,9 @@ def test_plain_lance_gets_null_lists_wrong(dataset: lance.LanceDataset) -> None:
     plain = dataset.to_table(filter="NOT ((a IN (NULL)) AND (a IN (0)))")
     ours = dataset.to_table(filter=(~(col("a").is_in([None]) & col("a").is_in([0]))).to_sql())
     assert plain.num_rows == 7
+    disjoint = "NOT ((a IN (5)) AND (a IN (0)))"
+    assert dataset.count_rows(disjoint) == 7
+    assert dataset.count_rows((~(col("a").is_in([5]) & col("a").is_in([0]))).to_sql()) == 5
     assert ours["a"].to_pylist() == [1, 2, -3, 1]
 
 
@@ -186,9 +189,34 @@ def test_what_cannot_be_written() -> None:
         lit("\ud800").to_sql()
 
 
-def test_strings_pass_as_they_are() -> None:
+TRAILERS = [
+    "a > 0; b",
+    "a > 0 ORDER BY a",
+    "a > 0 LIMIT 1",
+    "a > 0 AS x",
+    "a > 0, b",
+    "a > 0 b",
+    "a > 0)",
+    "a > 0 /* /* */ ( */ ) b",
+]
+
+
+@pytest.mark.parametrize("text", TRAILERS)
+def test_nothing_of_a_string_is_ignored(dataset: lance.LanceDataset, text: str) -> None:
+    with pytest.raises(
+        (ValueError, OSError), match=r"[Pp]arsing|not valid|not supported|none can be"
+    ):
+        dataset.count_rows(filter_sql(text))
+
+
+def test_plain_lance_ignores_what_follows(dataset: lance.LanceDataset) -> None:
+    """The reason for the parentheses; when this fails, they can go."""
+    assert dataset.count_rows("a > 0; b") == dataset.count_rows(filter_sql("a > 0 -- b"))
+
+
+def test_strings_pass_as_they_are_but_closed() -> None:
     assert filter_sql(None) is None
-    assert filter_sql("a > 1") == "a > 1"
+    assert filter_sql("a > 1") == "(a > 1\n)"
     assert filter_sql(col("a") > 1) == "(`a` > 1)"
     for wrong in ("", "  "):
         with pytest.raises(InvalidFilter, match="pass None"):

@@ -76,7 +76,7 @@ _UNAUTHENTICATED = (
 _FILTER = (
     r"No field named|Error parsing|does not return a boolean|Error resolving filter|"
     r"could not convert to literal|Invalid function|Error optimizing sql filter|"
-    r"Error applying filter"
+    r"Error applying filter|is not supported SQL in lance|Filter is not valid"
 )
 _UNREACHABLE = (
     r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"

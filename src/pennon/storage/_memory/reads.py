@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from pennon.errors import ColumnNotFound, InvalidOption, did_you_mean
+from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
-from pennon.storage._arguments import check_filter
 from pennon.storage._memory.base import MemoryBase
+from pennon.storage._select import (
+    check_columns,
+    check_n,
+    check_one_of,
+    check_order,
+    check_query,
+    check_row_ids,
+    drawn,
+    key_filter,
+    picked,
+)
 from pennon.storage.abc.reads import Reads
-from pennon.storage.abc.types import ScanRequest
+from pennon.storage.abc.types import ROW_ID, Columns, ScanRequest
+from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,41 +32,142 @@ __all__ = ["MemoryReads"]
 
 
 class MemoryReads(MemoryBase, Reads):
-    """Reading rows, in memory."""
+    """Reading rows, in memory. A row id is the position of the row in its version."""
 
     def scan(self, request: ScanRequest | IdLike) -> pa.RecordBatchReader:
-        """Stream the rows of one table; see :meth:`StorageBackend.scan`."""
+        """Stream rows; see :meth:`StorageBackend.scan`."""
         asked = request if isinstance(request, ScanRequest) else ScanRequest(request)
-        id, held = self._held(asked.table)
-        rows = _filtered(held.versions[-1], asked.filter, id)
-        if asked.columns is not None:
-            rows = _projected(rows, list(asked.columns), id)
-        return rows.slice(0, asked.limit).to_reader()
+        id, rows = self._at(asked.table, asked.ref)
+        found = _selected(rows, asked, id)
+        return found.combine_chunks().to_reader(max_chunksize=asked.batch_size)
 
-    def count_rows(self, table: IdLike, filter: str | None = None) -> int:
+    def count_rows(
+        self,
+        table: IdLike,
+        filter: Expr | str | None = None,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+    ) -> int:
         """Count rows; see :meth:`StorageBackend.count_rows`."""
-        id, held = self._held(table)
-        return _filtered(held.versions[-1], filter, id).num_rows
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        filter_sql(filter)
+        id, rows = self._at(table, ref)
+        return len(_positions(rows, filter, id))
+
+    def take(
+        self,
+        table: IdLike,
+        keys: Sequence[Any] | None = None,
+        *,
+        row_ids: Sequence[int] | None = None,
+        columns: Columns | None = None,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+    ) -> pa.Table:
+        """Return single rows; see :meth:`StorageBackend.take`."""
+        import pyarrow as pa
+
+        check_one_of(keys, row_ids)
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        id, rows = self._at(table, ref)
+        if keys is not None:
+            names, wanted, filter = key_filter(keys, rows.schema, id)
+            there = ScanRequest(id, columns=names, filter=filter, with_row_id=True)
+            row_ids = picked(_selected(rows, there, id), names, wanted)[ROW_ID].to_pylist()
+        ids = [i for i in check_row_ids(row_ids or ()) if i < rows.num_rows]
+        some = rows.take(pa.array(ids, pa.int64()))
+        return _selected(some, ScanRequest(id, columns=columns), id)
+
+    def sample(
+        self,
+        table: IdLike,
+        n: int,
+        *,
+        seed: int | None = None,
+        columns: Columns | None = None,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+    ) -> pa.Table:
+        """Return rows at random; see :meth:`StorageBackend.sample`."""
+        import pyarrow as pa
+
+        check_n(n)
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        id, rows = self._at(table, ref)
+        some = rows.take(pa.array(drawn(n, rows.num_rows, seed), pa.int64()))
+        return _selected(some, ScanRequest(id, columns=columns), id)
+
+    def sql(
+        self,
+        table: IdLike,
+        query: str,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream the answer to a query; see :meth:`StorageBackend.sql`."""
+        from pennon.storage._lance.in_memory import in_memory
+
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        id, rows = self._at(table, ref)
+        check_query(query, id)
+        return in_memory(rows, show_id(id), id).sql(query)
 
 
-def _filtered(rows: pa.Table, filter: str | None, id: Id) -> pa.Table:
+def _positions(rows: pa.Table, filter: Expr | str | None, id: Id) -> pa.ChunkedArray:
+    import pyarrow as pa
+
     if filter is None:
-        return rows
-    check_filter(filter, show_id(id))
-    from pennon.storage._lance.filters import matching
+        return pa.chunked_array([pa.array(range(rows.num_rows), pa.uint64())])
+    from pennon.storage._lance.in_memory import positions
 
-    return matching(rows, filter, show_id(id))
+    return positions(rows, filter, show_id(id), id)
 
 
-def _projected(rows: pa.Table, columns: list[str], id: Id) -> pa.Table:
-    missing = [c for c in columns if c not in rows.schema.names]
-    if missing:
-        raise ColumnNotFound(
-            f"{show_id(id)} has no column {missing[0]!r}; "
-            f"{did_you_mean(missing[0], rows.schema.names)}",
-            table=id,
-            columns=tuple(missing),
-        )
-    if len(set(columns)) != len(columns):
-        raise InvalidOption(f"columns= of {show_id(id)} names a column twice.", table=id)
-    return rows.select(columns)
+def _selected(rows: pa.Table, asked: ScanRequest, id: Id) -> pa.Table:
+    """Return the rows and columns that are asked for."""
+    order = asked.ordering
+    if asked.computed is None:
+        check_columns(asked.names or (), rows.schema, id)
+    check_order([name for name, _ in order], rows.schema, id)
+    ids = _positions(rows, asked.filter, id)
+    if order:
+        ids = ids.take(_sorted(rows.take(ids), order))
+    ids = ids.slice(min(asked.offset, len(ids)), asked.limit)
+    found = _projected(rows.take(ids), asked, id)
+    return found.append_column(ROW_ID, ids) if asked.with_row_id else found
+
+
+def _projected(rows: pa.Table, asked: ScanRequest, id: Id) -> pa.Table:
+    if asked.computed is not None:
+        from pennon.storage._lance.in_memory import computed
+
+        return computed(rows, asked.computed, show_id(id), id)
+    return rows if asked.names is None else rows.select(asked.names)
+
+
+def _sorted(rows: pa.Table, order: list[tuple[str, bool]]) -> pa.Array:
+    """Return the positions of rows in their order: NULL comes last, NaN is the greatest number."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+
+    keys: dict[str, Any] = {}
+    ways: list[tuple[str, str]] = []
+    for place, (name, up) in enumerate(order):
+        values, way = rows[name], "ascending" if up else "descending"
+        if pa.types.is_floating(values.type):
+            keys[f"nan{place}"] = pc.is_nan(values)
+        keys[str(place)] = values
+        ways += [(key, way) for key in (f"nan{place}", str(place)) if key in keys]
+    return pc.sort_indices(pa.table(keys), sort_keys=ways)

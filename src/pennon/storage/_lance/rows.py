@@ -1,0 +1,227 @@
+"""Reading one state of a table: one handle, streams out, every error typed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import ColumnNotFound, InvalidFilter, InvalidInput, PennonError, StorageError
+from pennon.expr import Expr, closed, filter_sql
+from pennon.namespaces.abc import Id
+from pennon.storage._lance.errors import excerpt, is_lance_error, translate, translated
+from pennon.storage._select import (
+    check_columns,
+    check_order,
+    check_query,
+    drawn,
+    key_filter,
+    picked,
+)
+from pennon.storage.abc.types import ROW_ID, ScanRequest
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+__all__ = ["Rows"]
+
+_UNKNOWN = re.compile(r"No field named [\"'`]?(.+?)[\"'`]?\.(?: |$|,)")
+_FAILS = re.compile(r"Cast error|Divide by zero|overflow|Compute error|Query Execution error")
+_MANY = 10_000
+"""Row ids of one filter at most: its text is parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one state of a table.
+
+    Args:
+        handle: It belongs to this alone.
+        id: The table.
+        name: The table for people.
+        secrets: Values no message may show.
+        guard: Entered around whatever reads, streams included: says what else an error may mean.
+    """
+
+    handle: lance.LanceDataset
+    id: Id
+    name: str
+    secrets: tuple[str, ...] = ()
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        with translated(self.name, self.secrets):
+            return self.handle.schema
+
+    def scan(self, request: ScanRequest) -> pa.RecordBatchReader:
+        """Stream rows; see :meth:`StorageBackend.scan`."""
+        from lance.dataset import ColumnOrdering
+
+        schema, computed, names = self.schema, request.computed, request.names
+        if computed is None:
+            check_columns(names or (), schema, self.id)
+        else:
+            self._check_computed(computed)
+        order = [name for name, _ in request.ordering]
+        check_order(order, schema, self.id)
+        # Without row ids Lance can neither order by what is not returned nor return only constants.
+        hidden = computed is not None or (names is not None and not set(order) <= set(names))
+        with self._reading(computes=computed is not None):
+            reader = self.handle.scanner(
+                columns=names if computed is None else _closed(computed),
+                filter=filter_sql(request.filter),
+                limit=request.limit,
+                offset=request.offset or None,
+                order_by=[
+                    ColumnOrdering(name, ascending=up, nulls_first=False)
+                    for name, up in request.ordering
+                ]
+                or None,
+                with_row_id=request.with_row_id or hidden,
+                batch_size=request.batch_size,
+            ).to_reader()
+        return self._stream(
+            reader,
+            None if request.with_row_id or not hidden else ROW_ID,
+            computes=computed is not None,
+        )
+
+    def count(self, filter: Expr | str | None) -> int:
+        """Count rows; see :meth:`StorageBackend.count_rows`."""
+        with self._reading():
+            return int(self.handle.count_rows(filter_sql(filter)))
+
+    def ids(self, filter: Expr | str | None = None) -> pa.ChunkedArray:
+        """Return the row ids of those that satisfy a filter, in the order of the table."""
+        request = ScanRequest(self.id, columns=[], filter=filter, with_row_id=True)
+        return self.scan(request).read_all()[ROW_ID]
+
+    def take_keys(self, keys: Sequence[Any], columns: Any) -> pa.Table:
+        """Return the rows with these primary keys, in this order."""
+        names, wanted, filter = key_filter(keys, self.schema, self.id)
+        request = ScanRequest(self.id, columns=names, filter=filter, with_row_id=True)
+        found = picked(self.scan(request).read_all(), names, wanted)
+        return self.take_ids(found[ROW_ID].to_pylist(), columns)
+
+    def take_ids(self, row_ids: Sequence[int], columns: Any) -> pa.Table:
+        """Return the rows with these ids, in this order."""
+        import pyarrow as pa
+
+        found: list[pa.Table] = []
+        for start in range(0, max(len(row_ids), 1), _MANY):
+            some = ", ".join(str(i) for i in dict.fromkeys(row_ids[start : start + _MANY]))
+            filter = f"{ROW_ID} IN ({some})" if some else "false"
+            request = ScanRequest(self.id, columns=columns, filter=filter, with_row_id=True)
+            found.append(self.scan(request).read_all())
+        rows = picked(pa.concat_tables(found), [ROW_ID], [(i,) for i in row_ids])
+        return rows.drop_columns([ROW_ID])
+
+    def sample(self, n: int, seed: int | None, columns: Any) -> pa.Table:
+        """Return rows at random; see :meth:`StorageBackend.sample`."""
+        import pyarrow as pa
+
+        ids = self.ids()
+        chosen = ids.take(pa.array(drawn(n, len(ids), seed), pa.int64()))
+        return self.take_ids(chosen.to_pylist(), columns)
+
+    def sql(self, query: str) -> pa.RecordBatchReader:
+        """Stream the answer to a query; see :meth:`StorageBackend.sql`."""
+        check_query(query, self.id)
+        with self._asking():
+            reader = self.handle.sql(query).build().to_stream_reader()
+        return self._stream(reader, None, asks=True)
+
+    def _stream(
+        self,
+        reader: pa.RecordBatchReader,
+        without: str | None,
+        *,
+        computes: bool = False,
+        asks: bool = False,
+    ) -> pa.RecordBatchReader:
+        """Return the same stream with typed errors, and without one column."""
+        import pyarrow as pa
+
+        schema = reader.schema
+        if without is not None:
+            schema = schema.remove(schema.get_field_index(without))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self._asking() if asks else self._reading(computes=computes):
+                for batch in reader:
+                    yield batch if without is None else batch.drop_columns([without])
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _check_computed(self, computed: Mapping[str, str]) -> None:
+        """Tell which of the computed columns cannot be understood, and why."""
+        for name, text in computed.items():
+            with self.guard():
+                try:
+                    _ = self.handle.scanner(
+                        columns=_closed({name: text}), with_row_id=True
+                    ).projected_schema
+                except BaseException as error:
+                    if not is_lance_error(error):
+                        raise
+                    ours = translate(error, self.name, self.secrets)
+                    unknown = _UNKNOWN.search(str(error))
+                    if unknown:
+                        check_columns([unknown[1]], self.schema, self.id)
+                    if unknown or isinstance(ours, InvalidFilter) or type(ours) is StorageError:
+                        raise InvalidInput(
+                            f"The column {name!r} cannot be computed from {text!r} on {self.name}: "
+                            f"{excerpt(error, self.secrets)}.",
+                            table=self.id,
+                        ) from None
+                    raise ours from None
+
+    @contextlib.contextmanager
+    def _reading(self, *, computes: bool = False) -> Generator[None]:
+        """Type the errors of the block; what fails on a row is the filter, or a computed column."""
+        with self.guard():
+            try:
+                yield
+            except BaseException as error:
+                if not is_lance_error(error):
+                    raise
+                ours = translate(error, self.name, self.secrets)
+                if type(ours) is not StorageError or not _FAILS.search(str(error)):
+                    raise ours from None
+                text = excerpt(error, self.secrets)
+                if computes:
+                    raise InvalidInput(
+                        f"A computed column or the filter on {self.name} fails on a row: {text}.",
+                        table=self.id,
+                    ) from None
+                raise InvalidFilter(
+                    f"The filter on {self.name} fails on a row: {text}.", table=self.id
+                ) from None
+
+    @contextlib.contextmanager
+    def _asking(self) -> Generator[None]:
+        """Type the errors of a block that runs a query."""
+        with self.guard():
+            try:
+                yield
+            except BaseException as error:
+                if not is_lance_error(error):
+                    raise
+                ours: PennonError = translate(error, self.name, self.secrets)
+                if isinstance(ours, (InvalidFilter, ColumnNotFound)) or type(ours) is StorageError:
+                    raise InvalidInput(
+                        f"The query over {self.name} cannot be answered: "
+                        f"{excerpt(error, self.secrets)}.",
+                        table=self.id,
+                    ) from None
+                raise ours from None
+
+
+def _closed(computed: Mapping[str, str]) -> dict[str, str]:
+    return {name: closed(text) for name, text in computed.items()}
