@@ -5,13 +5,16 @@ from __future__ import annotations
 from pennon.storage._memory.branches import MemoryBranches
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.tables import MemoryTables
+from pennon.storage._memory.versions import MemoryVersions
 from pennon.storage._memory.writes import MemoryWrites
 from pennon.storage.abc import StorageBackend
 
 __all__ = ["MemoryBackend"]
 
 
-class MemoryBackend(MemoryTables, MemoryReads, MemoryWrites, MemoryBranches, StorageBackend):
+class MemoryBackend(
+    MemoryTables, MemoryReads, MemoryWrites, MemoryBranches, MemoryVersions, StorageBackend
+):
     """Arrow tables in memory under the names of a memory catalog, gone when the process ends.
 
     Every backend on one ``memory://`` root of a process sees the same tables. A filter is

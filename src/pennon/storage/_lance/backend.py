@@ -5,13 +5,16 @@ from __future__ import annotations
 from pennon.storage._lance.branch_methods import LanceBranches
 from pennon.storage._lance.read_methods import LanceReads
 from pennon.storage._lance.table_methods import LanceTables
+from pennon.storage._lance.version_methods import LanceVersions
 from pennon.storage._lance.write_methods import LanceWrites
 from pennon.storage.abc import StorageBackend
 
 __all__ = ["LanceBackend"]
 
 
-class LanceBackend(LanceTables, LanceReads, LanceWrites, LanceBranches, StorageBackend):
+class LanceBackend(
+    LanceTables, LanceReads, LanceVersions, LanceWrites, LanceBranches, StorageBackend
+):
     """Tables as plain Lance datasets that every Lance tool reads.
 
     New tables have stable row ids: they cannot be switched on later, and what changed between two

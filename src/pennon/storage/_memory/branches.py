@@ -17,6 +17,7 @@ from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, branch_of
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
+from pennon.storage.abc.versions import VersionInfo
 from pennon.storage.refs import MAIN, Ref, check_branch
 
 __all__ = ["MemoryBranches"]
@@ -50,6 +51,10 @@ class MemoryBranches(MemoryBase, Branches):
             rows = parent.at(number)
             assert rows is not None
             made = MemoryTable([rows], branch=name, first=number, parent=parent.branch)
+            made.times.append(made.created_at)
+            made.history[number] = VersionInfo(
+                version=number, committed_at=made.created_at, operation="branch"
+            )
             main.branches[name] = made
             return _info(made)
 

@@ -11,12 +11,21 @@ from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
+from pennon.storage.abc.versions import VersionInfo, Versions
 from pennon.storage.abc.writes import Writes
 
-__all__ = ["BranchInfo", "CommitReceipt", "Durability", "ScanRequest", "StorageBackend", "TagInfo"]
+__all__ = [
+    "BranchInfo",
+    "CommitReceipt",
+    "Durability",
+    "ScanRequest",
+    "StorageBackend",
+    "TagInfo",
+    "VersionInfo",
+]
 
 
-class StorageBackend(TableLifecycle, Reads, Writes, Branches, abc.ABC):
+class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, abc.ABC):
     """Tables under the names of a namespace.
 
     Data is anything with ``__arrow_c_stream__`` (pyarrow, polars, pandas, duckdb), an iterable of

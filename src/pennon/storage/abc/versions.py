@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["VersionInfo"]
+from pennon.errors import InvalidOption
+from pennon.namespaces.abc import IdLike
+from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.refs import MAIN
+
+__all__ = ["VersionInfo", "Versions", "check_page"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,3 +31,92 @@ class VersionInfo:
     write_ids: tuple[str, ...] = ()
     """Of the writes in it: none if pennon did not make it, several if appends were grouped."""
     message: str | None = None
+
+
+def check_page(limit: int | None) -> None:
+    """Refuse a number of things to list that is none.
+
+    Raises:
+        InvalidOption: It is below 0.
+    """
+    if limit is not None and limit < 0:
+        raise InvalidOption(f"limit={limit} must be 0 or more, or None for all.")
+
+
+class Versions(abc.ABC):
+    """The versions of a table. Each commit to a branch makes the next one."""
+
+    @abc.abstractmethod
+    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
+        """Return the number of the newest version.
+
+        Raises:
+            TableNotFound: No table has the id, or it is only declared.
+            BranchNotFound: The table has no such branch.
+        """
+
+    @abc.abstractmethod
+    def versions(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[VersionInfo]:
+        """Return what the commits of a branch did, the newest first.
+
+        Costs one listing and two small reads for each version returned, so ask for a page of a
+        long history. A branch begins with the version it was made from.
+
+        Args:
+            table: Its id.
+            branch: The branch.
+            limit: Versions at most; None for all that are kept.
+            before: Only versions with a smaller number: that of the last one of the page before.
+
+        Raises:
+            TableNotFound: No table has the id, or it is only declared.
+            BranchNotFound: The table has no such branch.
+            InvalidOption: A limit below 0.
+        """
+
+    @abc.abstractmethod
+    def rollback_table(
+        self,
+        table: IdLike,
+        version: int,
+        *,
+        expected: int | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Make a new version with the rows and columns of an old one. The history stays.
+
+        Without ``expected`` no data are copied and the indexes of the old version come back;
+        whatever was committed until then is undone, also by a rival a moment ago. With ``expected``
+        it is an exact compare-and-swap on the version, so that nothing unseen is undone; Lance has
+        that only for rows written anew, so it copies the old version and drops the indexes.
+
+        Args:
+            table: Its id.
+            version: The version of the branch to return to.
+            expected: The newest version as the caller knows it.
+            branch: The branch.
+            write_id: Identity of this write: repeating the call with the same one returns the
+                first receipt and writes nothing.
+            deadline: Seconds to try to commit; 60 if None.
+            commit_message: Kept with the version.
+
+        Returns:
+            The receipt: the rows of the old version count as inserted, those there were as deleted.
+
+        Raises:
+            VersionNotFound: The branch has no such version, or not any more.
+            CommitConflict: ``expected`` is not the newest version; nothing was written.
+            TableNotFound: No table has the id, or it is only declared.
+            BranchNotFound: The table has no such branch.
+            OutcomeUnknown: The fate of the write could not be settled; repeat with its write id.
+        """

@@ -1,0 +1,50 @@
+"""The versions of a table, on Lance."""
+
+from __future__ import annotations
+
+from pennon.namespaces.abc import IdLike
+from pennon.storage._lance.versions import list_versions, rollback
+from pennon.storage._lance.write_methods import LanceWrites
+from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.versions import VersionInfo, Versions, check_page
+from pennon.storage.refs import MAIN, Ref
+
+__all__ = ["LanceVersions"]
+
+
+class LanceVersions(LanceWrites, Versions):
+    """The versions of a table, on Lance."""
+
+    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
+        """Return the newest version; see :meth:`Versions.get_table_version`."""
+        return self._place(table, Ref(branch=branch).branch).open().version
+
+    def versions(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[VersionInfo]:
+        """Return what the commits did; see :meth:`Versions.versions`."""
+        check_page(limit)
+        return list_versions(self._place(table, Ref(branch=branch).branch), limit, before)
+
+    def rollback_table(
+        self,
+        table: IdLike,
+        version: int,
+        *,
+        expected: int | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Return to an old version; see :meth:`Versions.rollback_table`."""
+        old = Ref(branch=branch, version=version)
+        asked = self._asked("rollback", write_id, deadline, commit_message)
+        return self._once(
+            table, old.branch, asked, lambda at: rollback(at, version, expected, asked)
+        )

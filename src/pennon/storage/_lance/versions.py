@@ -1,0 +1,103 @@
+"""Versions: what each commit did, and a new version that equals an old one."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import VersionNotFound
+from pennon.retry import Deadline
+from pennon.storage._lance.commit import Asked, Attempt, commit
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.history import MESSAGE
+from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.places import Place, committed_at
+from pennon.storage._lance.replace import replace_at
+from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.versions import VersionInfo
+
+if TYPE_CHECKING:
+    import lance
+
+__all__ = ["list_versions", "rollback"]
+
+_AT_ONCE = 8
+"""How many versions are read at the same time: on a bucket each costs two round trips."""
+_NAMES = {"clone": "branch", "restore": "rollback", "rewrite": "compact"}
+
+
+def list_versions(place: Place, limit: int | None, before: int | None) -> list[VersionInfo]:
+    """Return what the commits of a branch did; see :meth:`Versions.versions`."""
+    head = place.open()
+    with translated(place.name, place.secrets):
+        known = sorted((r["version"] for r in head.version_refs()), reverse=True)
+    asked = [v for v in known if before is None or v < before][:limit]
+    if not asked:
+        return []
+    with ThreadPoolExecutor(min(_AT_ONCE, len(asked))) as pool:
+        found = list(pool.map(lambda v: _info(place, v), asked))
+    return [f for f in found if f is not None]
+
+
+def _info(place: Place, version: int) -> VersionInfo | None:
+    """Return what one commit did; None if it was cleaned up meanwhile."""
+    try:
+        handle = place.open(version)
+    except VersionNotFound:
+        return None
+    try:
+        with translated(place.name, place.secrets):
+            transaction: Any = handle.read_transaction(version)
+    except TypeError:
+        # pylance cannot show a compaction that moved an index.
+        transaction = None
+    if transaction is None:
+        return VersionInfo(version=version, committed_at=committed_at(handle), operation="compact")
+    return _told(handle, transaction.operation, transaction.transaction_properties or {})
+
+
+def _told(handle: lance.LanceDataset, operation: Any, properties: dict[str, str]) -> VersionInfo:
+    """Return what a transaction says of itself."""
+    ours = {k: v for k, v in properties.items() if k.startswith("pennon.") and ":" in k}
+    if not ours:
+        name = type(operation).__name__.lower()
+        return VersionInfo(
+            version=handle.version,
+            committed_at=committed_at(handle),
+            operation=_NAMES.get(name, name),
+            message=properties.get(MESSAGE),
+        )
+    named = [k.removeprefix("pennon.").partition(":") for k in sorted(ours)]
+    done = [json.loads(v) for v in ours.values()]
+    return VersionInfo(
+        version=handle.version,
+        committed_at=max(datetime.fromisoformat(d[3]) for d in done),
+        operation=named[0][0],
+        rows_inserted=sum(d[0] for d in done),
+        rows_updated=sum(d[1] for d in done),
+        rows_deleted=sum(d[2] for d in done),
+        write_ids=tuple(n[2] for n in named),
+        message=properties.get(MESSAGE),
+    )
+
+
+def rollback(place: Place, version: int, expected: int | None, asked: Asked) -> CommitReceipt:
+    """Make a new version that equals an old one; see :meth:`Versions.rollback_table`."""
+    from lance import LanceOperation
+
+    old = place.open(version)
+    if expected is not None:
+        with translated(place.name, place.secrets):
+            rows = old.scanner(scan_in_order=True).to_reader()
+        return replace_at(place, rows, old.schema, expected, asked)
+
+    def prepare(head: lance.LanceDataset) -> Attempt:
+        with translated(place.name, place.secrets):
+            write = asked.write(int(old.count_rows()), deleted=int(head.count_rows()))
+        return Attempt(LanceOperation.Restore(version), write)
+
+    deadline = Deadline.after(asked.seconds, asked.seconds)
+    with lane_of(place) as lane, lane.passing(deadline):
+        return commit(place, asked, prepare, deadline)

@@ -1,0 +1,73 @@
+"""The versions of a table, in memory."""
+
+from __future__ import annotations
+
+from pennon.errors import CommitConflict
+from pennon.namespaces.abc import IdLike
+from pennon.namespaces.names import show_id
+from pennon.retry import Deadline
+from pennon.storage._arguments import check_write_id
+from pennon.storage._memory.base import MemoryBase, moved
+from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.versions import VersionInfo, Versions, check_page
+from pennon.storage.refs import MAIN, Ref
+
+__all__ = ["MemoryVersions"]
+
+
+class MemoryVersions(MemoryBase, Versions):
+    """The versions of a table, in memory."""
+
+    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
+        """Return the newest version; see :meth:`Versions.get_table_version`."""
+        return self._held(table, branch)[1].latest
+
+    def versions(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[VersionInfo]:
+        """Return what the commits did; see :meth:`Versions.versions`."""
+        check_page(limit)
+        _, held = self._held(table, branch)
+        with held.lock:
+            newest_first = sorted(held.history.values(), key=lambda v: -v.version)
+        return [v for v in newest_first if before is None or v.version < before][:limit]
+
+    def rollback_table(
+        self,
+        table: IdLike,
+        version: int,
+        *,
+        expected: int | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Return to an old version; see :meth:`Versions.rollback_table`."""
+        ref = Ref(branch=branch, version=version)
+        named = check_write_id(write_id)
+        Deadline.after(deadline, 60)
+        id, held = self._held(table, branch)
+        with held.lock:
+            earlier = held.receipts.get(("rollback", named))
+            if earlier is not None:
+                return earlier
+            _, old = self._at(table, ref)
+            if expected is not None and held.latest != expected:
+                raise CommitConflict(
+                    f"{show_id(id)} is at version {held.latest}, not {expected}: somebody wrote to "
+                    "it; read it again, then retry.",
+                    table=id,
+                )
+            if not self._namespace.table_exists(id) or self._held(table, branch)[1] is not held:
+                raise moved(id)
+            gone = held.versions[-1].num_rows
+            held.versions.append(old)
+            return held.receipt(
+                id, "rollback", named, old.num_rows, deleted=gone, message=commit_message
+            )
