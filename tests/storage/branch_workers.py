@@ -8,6 +8,7 @@ from typing import Any
 
 from workers import kept
 
+from pennon.errors import CommitConflict
 from pennon.testing.services import TestRoot
 
 
@@ -36,6 +37,22 @@ def tag_or_delete(worker: int, root: TestRoot, table: str, name: str) -> None:
             kept(root).create_branch(table, f"{name}-child", source=name)
         case _:
             kept(root).create_tag(table, f"{name}-{worker}", branch=name)
+
+
+def roll_back_or_append(worker: int, root: TestRoot, table: str, times: int) -> list[Any]:
+    """Append rows, or return to version 2 whatever is there, if nobody writes meanwhile."""
+    db = kept(root)
+    done: list[Any] = []
+    for n in range(times):
+        if worker:
+            done.append((db.write(table, [{"id": 1000 * worker + n}]).version, 1000 * worker + n))
+            continue
+        expected = db.get_table_version(table)
+        try:
+            done.append((expected, db.rollback_table(table, 2, expected=expected).version))
+        except CommitConflict:
+            done.append((expected, None))
+    return done
 
 
 def churn(worker: int, root: TestRoot, table: str, name: str) -> list[str]:
