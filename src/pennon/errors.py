@@ -9,6 +9,7 @@ Catch by what you would do next, not by who failed::
     ├─ AlreadyExists     NamespaceAlreadyExists TableAlreadyExists BranchAlreadyExists
     │                    TagAlreadyExists IndexAlreadyExists ObjectAlreadyExists
     ├─ Conflict          CommitConflict PreconditionFailed NamespaceNotEmpty InvalidState
+    │                    TablePinned
     ├─ InvalidInput      InvalidName InvalidURI InvalidOption InvalidFilter SchemaMismatch
     │                    DuplicateKey
     ├─ PermissionDenied  Unauthenticated
@@ -62,6 +63,7 @@ __all__ = [
     "StorageError",
     "TableAlreadyExists",
     "TableNotFound",
+    "TablePinned",
     "TagAlreadyExists",
     "TagNotFound",
     "Throttled",
@@ -227,6 +229,13 @@ class NamespaceNotEmpty(Conflict):
     """The namespace still holds tables or namespaces; nothing was dropped."""
 
     code = 3
+    retryable = False
+
+
+class TablePinned(Conflict):
+    """The table has branches or tags; nothing was dropped."""
+
+    code = 19
     retryable = False
 
 

@@ -155,7 +155,7 @@ def key_filter(
         )
     if isinstance(keys, (str, bytes)):
         raise InvalidInput(f"keys={keys!r} must be a list of keys.", table=id)
-    wanted = [(k,) if len(names) == 1 and not isinstance(k, tuple) else tuple(k) for k in keys]
+    wanted = [tuple(k) if isinstance(k, (tuple, list)) else (k,) for k in keys]
     if any(len(k) != len(names) for k in wanted):
         raise InvalidInput(
             f"A key of {show_id(id)} has {len(names)} values, for {', '.join(names)}.", table=id

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pennon.errors import ColumnNotFound, InvalidOption, did_you_mean
+from pennon.arrow import to_reader
+from pennon.errors import ColumnNotFound, DuplicateKey, InvalidName, InvalidOption, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["primary_key", "with_primary_key"]
+__all__ = ["checked_rows", "primary_key", "same_columns", "with_primary_key"]
 
 _KEY = b"lance-schema:unenforced-primary-key"
 _POSITION = b"lance-schema:unenforced-primary-key:position"
@@ -66,3 +67,62 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
         said[_POSITION] = str(key.index(field.name) + 1).encode()
         fields.append(field.with_nullable(nullable=False).with_metadata(said))
     return pa.schema(fields, metadata=schema.metadata)
+
+
+def checked_rows(
+    rows: pa.RecordBatchReader, key: str | Sequence[str] | None
+) -> pa.RecordBatchReader:
+    """Return the rows of a new table with its primary key declared and checked.
+
+    Args:
+        rows: The rows.
+        key: Columns of the key; what the schema declares if None.
+
+    Raises:
+        InvalidName: A name that Lance cannot read or filter by; and see :func:`with_primary_key`.
+        DuplicateKey: Two rows have one key; raised by the stream.
+    """
+    import pyarrow as pa
+
+    for name in rows.schema.names:
+        if not name or "`" in name or "." in name:
+            raise InvalidName(
+                f"The column {name!r} cannot be stored: Lance allows no empty name, and none with "
+                "a dot or a back-tick; rename it."
+            )
+    names = primary_key(rows.schema)
+    if key is None and not names:
+        return rows
+    keyed = rows
+    if key is not None or any(rows.schema.field(n).nullable for n in names):
+        keyed = to_reader(rows, with_primary_key(rows.schema, names if key is None else key))
+        names = primary_key(keyed.schema)
+
+    def unique() -> Iterator[pa.RecordBatch]:
+        seen: set[tuple[object, ...]] = set()
+        for batch in keyed:
+            values = zip(*(batch.column(n).to_pylist() for n in names), strict=True)
+            for value in values:
+                if value in seen:
+                    raise DuplicateKey(
+                        f"Two rows have the key {value!r} in {', '.join(names)}; keep one of them."
+                    )
+                seen.add(value)
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(keyed.schema, unique())
+
+
+def same_columns(found: pa.Schema, wanted: pa.Schema) -> str | None:
+    """Return what differs between the columns or keys of two schemas; None if nothing does."""
+    extra = [n for n in found.names if n not in wanted.names]
+    missing = [n for n in wanted.names if n not in found.names]
+    if extra or missing:
+        return f"it lacks {missing!r} and has {extra!r} instead"
+    for field in wanted:
+        there = found.field(field.name)
+        if there.type != field.type or there.nullable != field.nullable:
+            return f"{there} where {field} was expected"
+    if primary_key(found) != primary_key(wanted):
+        return f"its key is {primary_key(found)!r}, not {primary_key(wanted)!r}"
+    return None

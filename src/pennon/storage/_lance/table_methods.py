@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-from pennon.errors import CommitConflict
-from pennon.namespaces.abc import IdLike
-from pennon.namespaces.names import check_new, parse_id
-from pennon.storage._arguments import check_write_id, rows_of
+from pennon.errors import CommitConflict, TableNotFound
+from pennon.namespaces.abc import Id, IdLike
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
 from pennon.storage._lance.create import create
+from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,20 +24,13 @@ __all__ = ["LanceTables"]
 class LanceTables(LanceBase, TableLifecycle):
     """The life of tables, on Lance."""
 
-    def create_table(
+    def _create(
         self,
-        table: IdLike,
-        data: Any = None,
-        *,
-        schema: pa.Schema | None = None,
-        properties: dict[str, str] | None = None,
-        write_id: str | None = None,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str,
     ) -> CommitReceipt:
-        """Create a table; see :meth:`StorageBackend.create_table`.
-
-        The properties of a declaration that is adopted stay as they were declared. A create whose
-        data fail in mid-stream leaves the name declared without data.
-        """
         places: list[Place] = []
 
         def prove(place: Place) -> None:
@@ -46,10 +40,31 @@ class LanceTables(LanceBase, TableLifecycle):
         with self._unless_dropped(places, CommitConflict):
             return create(
                 self._namespace,
-                self._within + check_new(parse_id(table, what="table"), what="table"),
-                rows_of(data, schema),
+                id,
+                rows,
                 prove=prove,
                 properties=properties,
-                write_id=check_write_id(write_id),
+                write_id=write_id,
                 seconds=COMMIT_SECONDS,
             )
+
+    def get_table_schema(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+        missing_ok: bool = False,
+    ) -> pa.Schema | None:
+        """Return the columns; see :meth:`StorageBackend.get_table_schema`."""
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        try:
+            place, handle = self._opened(table, ref)
+        except TableNotFound:
+            if missing_ok:
+                return None
+            raise
+        with translated(place.name, place.secrets):
+            return handle.schema

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pennon.errors import TableAlreadyExists, TableNotFound
-from pennon.namespaces.abc import IdLike
-from pennon.namespaces.names import check_new, parse_id, show_id
-from pennon.storage._arguments import check_write_id, rows_of
+from pennon.namespaces.abc import Id, IdLike
+from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,32 +22,27 @@ __all__ = ["MemoryTables"]
 class MemoryTables(MemoryBase, TableLifecycle):
     """The life of tables, in memory."""
 
-    def create_table(
+    def _create(
         self,
-        table: IdLike,
-        data: Any = None,
-        *,
-        schema: pa.Schema | None = None,
-        properties: dict[str, str] | None = None,
-        write_id: str | None = None,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str,
     ) -> CommitReceipt:
-        """Create a table; see :meth:`StorageBackend.create_table`."""
-        id = self._within + check_new(parse_id(table, what="table"), what="table")
-        named = check_write_id(write_id)
-        rows = rows_of(data, schema).read_all()
+        held_rows = rows.read_all()
         try:
             self._namespace.declare_table(id, properties=properties)
         except TableAlreadyExists:
             if not self._namespace.table_exists(id):
                 raise moved(id) from None
-        mine = MemoryTable([rows])
-        first = mine.receipt(id, "create", named, rows.num_rows)
+        mine = MemoryTable([held_rows])
+        first = mine.receipt(id, "create", write_id, held_rows.num_rows)
         try:
             held = self._namespace.mark_written(id, mine)
         except TableNotFound:
             raise moved(id) from None
         assert isinstance(held, MemoryTable)
-        earlier = held.receipts.get(("create", named))
+        earlier = held.receipts.get(("create", write_id))
         if earlier is None:
             raise TableAlreadyExists(
                 f"{show_id(id)} is a table already; write to it, choose another name, or drop it "
@@ -54,3 +50,22 @@ class MemoryTables(MemoryBase, TableLifecycle):
                 table=id,
             )
         return first if held is mine else earlier
+
+    def get_table_schema(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+        missing_ok: bool = False,
+    ) -> pa.Schema | None:
+        """Return the columns; see :meth:`StorageBackend.get_table_schema`."""
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        try:
+            return self._at(table, ref)[1].schema
+        except TableNotFound:
+            if missing_ok:
+                return None
+            raise

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
-from pennon.namespaces.abc import IdLike
+from pennon.errors import (
+    InvalidOption,
+    SchemaMismatch,
+    TableAlreadyExists,
+    TableNotFound,
+    TablePinned,
+)
+from pennon.namespaces.abc import Id, IdLike, Namespace
+from pennon.namespaces.names import check_new, parse_id, show_id
+from pennon.storage._arguments import check_write_id, rows_of
+from pennon.storage.abc.branches import Branches
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.versions import Versions
+from pennon.storage.abc.writes import Writes
+from pennon.storage.keys import checked_rows, same_columns, with_primary_key
+from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,27 +30,102 @@ if TYPE_CHECKING:
 __all__ = ["TableLifecycle"]
 
 
-class TableLifecycle(abc.ABC):
-    """Making, finding, renaming and dropping tables."""
+class TableLifecycle(Writes, Branches, Versions, abc.ABC):
+    """Making, finding, renaming and dropping tables.
+
+    A table exists once something was committed to it, if only its columns; a name that was only
+    declared in the catalog is no table yet. Nothing is answered from a cache.
+    """
+
+    _within: Id = ()
+
+    @property
+    @abc.abstractmethod
+    def namespace(self) -> Namespace:
+        """The catalog whose names this backend stores tables under."""
 
     @abc.abstractmethod
+    def _create(
+        self,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str,
+    ) -> CommitReceipt:
+        """Create a table, or raise ``TableAlreadyExists``."""
+
+    @abc.abstractmethod
+    def get_table_schema(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+        missing_ok: bool = False,
+    ) -> pa.Schema | None:
+        """Return the columns of a table; None if it does not exist and ``missing_ok``.
+
+        Raises:
+            TableNotFound: No table has the id, or it is only declared.
+            BranchNotFound: The table has no such branch.
+            VersionNotFound: The branch has no such version, or not any more.
+            TagNotFound: The table has no such tag.
+        """
+
+    def table_names(self, namespace: IdLike = (), *, recursive: bool = False) -> list[Id]:
+        """Return the ids of the tables of a namespace, sorted; without what is only declared.
+
+        Args:
+            namespace: The root by default.
+            recursive: Also those of all namespaces below it.
+
+        Raises:
+            NamespaceNotFound: The namespace does not exist.
+        """
+        above = self._within + parse_id(namespace, what="namespace", allow_root=True)
+        found = self.namespace.list_tables(above, recursive=recursive, include_declared=False)
+        return [id[len(self._within) :] for id in found]
+
+    def table_exists(self, table: IdLike) -> bool:
+        """Return whether a table exists; costs the same however many there are."""
+        return self.get_table_schema(table, missing_ok=True) is not None
+
+    def table_properties(self, table: IdLike) -> dict[str, str]:
+        """Return the strings that the catalog keeps with a table, declared or written.
+
+        Raises:
+            TableNotFound: No table has the id.
+        """
+        return dict(self.namespace.describe_table(self._full(table)).properties)
+
     def create_table(
         self,
         table: IdLike,
         data: Any = None,
         *,
         schema: pa.Schema | None = None,
+        mode: Literal["create", "exist_ok"] = "create",
+        primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
-        A table that was declared but never written is adopted, by exactly one creator.
+        A table that was declared but never written is adopted, by exactly one creator; its
+        properties stay as they were declared. A create whose data fail in mid-stream may leave the
+        name declared, without data.
 
         Args:
             table: Its id; the namespace must exist.
             data: The rows; may be left out when ``schema`` is given.
             schema: The columns; those of the data if None.
+            mode: ``"exist_ok"`` leaves a table that exists as it is, and ignores the data: the
+                receipt then has no rows and the newest version.
+            primary_key: Columns whose values tell rows apart; they allow no NULL. Kept in the
+                schema, where every Lance tool finds it, and never changed. The keys of the data
+                are held in memory to be compared.
             properties: Strings the catalog keeps with the table.
             write_id: Identity of this write: repeating the call with the same one returns the
                 first receipt.
@@ -43,5 +134,116 @@ class TableLifecycle(abc.ABC):
             TableAlreadyExists: The name is taken; nothing of this call remains.
             NamespaceNotFound: The namespace does not exist.
             InvalidInput: Neither data nor schema, or data no Arrow stream can be made of.
-            SchemaMismatch: The data do not fit ``schema``.
+            InvalidName: A name no table or column can have.
+            InvalidOption: A primary key that cannot be one.
+            ColumnNotFound: A column of the primary key does not exist.
+            DuplicateKey: Two rows of the data have one key.
+            SchemaMismatch: The data do not fit ``schema``, or a key is NULL.
         """
+        id = self._within + check_new(parse_id(table, what="table"), what="table")
+        named, rows = check_write_id(write_id), rows_of(data, schema)
+        if mode not in ("create", "exist_ok"):
+            raise InvalidOption(f"mode={mode!r} must be 'create' or 'exist_ok'.")
+        rows = checked_rows(rows, primary_key)
+        try:
+            return self._create(id, rows, properties, named)
+        except TableAlreadyExists:
+            if mode == "create":
+                raise
+            version = self.get_table_version(table)
+            return CommitReceipt(id, MAIN, version, 0, 0, 0, named, datetime.now(UTC))
+
+    def create_empty_table(
+        self,
+        table: IdLike,
+        schema: pa.Schema,
+        *,
+        primary_key: str | Sequence[str] | None = None,
+        properties: dict[str, str] | None = None,
+        write_id: str | None = None,
+    ) -> CommitReceipt:
+        """Create a table without rows; see :meth:`create_table`."""
+        return self.create_table(
+            table,
+            schema=schema,
+            primary_key=primary_key,
+            properties=properties,
+            write_id=write_id,
+        )
+
+    def open_or_create_table(
+        self,
+        table: IdLike,
+        schema: pa.Schema,
+        *,
+        primary_key: str | Sequence[str] | None = None,
+        properties: dict[str, str] | None = None,
+    ) -> pa.Schema:
+        """Make sure that a table with these columns exists, and return its schema.
+
+        Args:
+            table: Its id.
+            schema: The columns: names, types and which allow NULL; their order does not matter.
+            primary_key: See :meth:`create_table`.
+            properties: What the catalog keeps with a table that is made.
+
+        Raises:
+            SchemaMismatch: It exists with other columns or another key; nothing was changed.
+            NamespaceNotFound: The namespace does not exist.
+        """
+        wanted = schema if primary_key is None else with_primary_key(schema, primary_key)
+        found = self.get_table_schema(table, missing_ok=True)
+        if found is None:
+            self.create_table(table, schema=wanted, mode="exist_ok", properties=properties)
+            found = self.get_table_schema(table)
+            assert found is not None
+        difference = same_columns(found, wanted)
+        if difference:
+            raise SchemaMismatch(
+                f"{show_id(self._full(table))} exists with other columns: {difference}; change "
+                "the schema, or choose another name.",
+                table=self._full(table),
+            )
+        return found
+
+    def rename_table(self, table: IdLike, new: IdLike) -> None:
+        """Rename a table, or move it to another namespace; its data stay where they are.
+
+        Raises:
+            TableNotFound: No table has the id.
+            TableAlreadyExists: The new id names a table.
+            NamespaceAlreadyExists: The new id names a namespace.
+            NamespaceNotFound: The new parent does not exist.
+            Unsupported: The catalog cannot rename.
+        """
+        self.namespace.rename_table(self._full(table), self._full(new))
+
+    def drop_table(self, table: IdLike, *, missing_ok: bool = False, force: bool = False) -> None:
+        """Drop a table: first the name, atomically, then the data, branches included.
+
+        Args:
+            table: Its id; a name that is only declared is given up.
+            missing_ok: A missing table is not an error.
+            force: Drop it with its branches and tags, also with those made at this moment.
+
+        Raises:
+            TableNotFound: No table has the id.
+            TablePinned: It has branches or tags, and not ``force``; nothing was dropped.
+        """
+        id = self._full(table)
+        if not force:
+            try:
+                pins = [f"branch {b.name}" for b in self.list_branches(table)]
+                pins += [f"tag {t.name}" for t in self.list_tags(table)]
+            except TableNotFound:
+                pins = []
+            if pins:
+                raise TablePinned(
+                    f"{show_id(id)} is pinned by {', '.join(pins[:5])}; delete what is not needed, "
+                    "or pass force=True to drop it all.",
+                    table=id,
+                )
+        self.namespace.drop_table(id, missing_ok=missing_ok)
+
+    def _full(self, table: IdLike) -> Id:
+        return self._within + parse_id(table, what="table")
