@@ -25,7 +25,9 @@ _ROWS = 8192
 """Rows converted at a time: bounds memory, and 32-bit offsets then hold 256 KiB per value."""
 
 
-def to_reader(data: Any, schema: pa.Schema | None = None) -> pa.RecordBatchReader:
+def to_reader(
+    data: Any, schema: pa.Schema | None = None, *, partial: bool = False
+) -> pa.RecordBatchReader:
     """Return the rows as one Arrow stream.
 
     View layouts, which many Arrow tools cannot read, become the plain ones. With a schema the
@@ -37,6 +39,7 @@ def to_reader(data: Any, schema: pa.Schema | None = None) -> pa.RecordBatchReade
     Args:
         data: See :data:`ACCEPTED`.
         schema: What the stream must be; that of the data if None.
+        partial: Whether columns that the data lack are left out, instead of being NULL.
 
     Raises:
         InvalidInput: No stream can be made of the data.
@@ -51,6 +54,8 @@ def to_reader(data: Any, schema: pa.Schema | None = None) -> pa.RecordBatchReade
         twice = sorted({n for n in names if names.count(n) > 1})
         raise InvalidInput(f"The data have more than one column {twice[0]!r}; rename one.")
     target = _plain_schema(reader.schema) if schema is None else schema
+    if partial:
+        target = pa.schema([f for f in target if f.name in names], metadata=target.metadata)
     if not target.names:
         raise InvalidInput("The data have no columns; a table needs at least one.")
     if reader.schema.equals(target, check_metadata=True):

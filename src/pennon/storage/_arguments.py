@@ -43,16 +43,19 @@ def check_write_id(write_id: str | None) -> str:
     return write_id
 
 
-def check_mode(mode: str, schema: pa.Schema | None) -> None:
+def check_mode(mode: str, schema: pa.Schema | None, *, check_keys: bool) -> None:
     """Refuse a mode of writing that is none.
 
     Raises:
-        InvalidOption: It is neither ``"append"`` nor ``"overwrite"``, or appends another schema.
+        InvalidOption: It is neither ``"append"`` nor ``"overwrite"``, or an option is for the
+            other.
     """
     if mode not in {"append", "overwrite"}:
         raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append' or 'overwrite'.")
     if mode == "append" and schema is not None:
         raise InvalidOption("schema= is for mode='overwrite'; appended rows fit the table's own.")
+    if mode == "overwrite" and check_keys:
+        raise InvalidOption("check_keys= is for mode='append'; an overwrite leaves no other rows.")
 
 
 def check_filter(filter: str | None, table: str) -> str | None:

@@ -17,6 +17,7 @@ from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.conditions import is_trivial
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import file_names
+from pennon.storage._lance.history import Write
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["delete", "truncate", "update"]
+__all__ = ["delete", "delete_found", "truncate", "update", "update_found"]
 
 _OFFSET = 32
 """Bits of a row address below the number of its fragment."""
@@ -42,7 +43,7 @@ def delete(place: Place, where: str, asked: Asked, *, all_rows: bool) -> CommitR
             found = head.scanner(columns=[], filter=where, with_row_address=True).to_table()
             if not found.num_rows:
                 return None
-            return _delete_some(head, where, found, asked)
+            return delete_found(head, where, found, asked.write(deleted=found.num_rows))
 
     return _pass(place, asked, prepare)
 
@@ -69,7 +70,7 @@ def update(
             return None
         changed = cast_values(found, values, schema, place.name)
         with translated(place.name, place.secrets):
-            return _update_some(head, changed, asked)
+            return update_found(head, changed, asked)
 
     return _pass(place, asked, prepare)
 
@@ -91,34 +92,49 @@ def _delete_all(place: Place, head: lance.LanceDataset, asked: Asked) -> Attempt
     return Attempt(LanceOperation.Delete([], ids, "true"), asked.write(deleted=rows))
 
 
-def _delete_some(head: lance.LanceDataset, where: str, found: pa.Table, asked: Asked) -> Attempt:
+def delete_found(head: lance.LanceDataset, where: str, found: pa.Table, write: Write) -> Attempt:
+    """Return the change that deletes rows.
+
+    Args:
+        head: The version they are in.
+        where: What Lance's history shows as the condition.
+        found: They, told by the column ``_rowaddr``.
+        write: What the commit carries.
+    """
     from lance import LanceOperation
 
     kept: list[Any] = []
     gone: list[int] = []
-    for number, rows in by_fragment(found):
+    for number, rows in _by_fragment(found):
         addresses = rows["_rowaddr"].to_pylist()
         offsets = [a & ((1 << _OFFSET) - 1) for a in addresses]
-        left = fragment_of(head, number).delete_rows(offsets)
+        left = _fragment_of(head, number).delete_rows(offsets)
         if left is None:
             gone.append(number)
         else:
             kept.append(left)
     return Attempt(
         LanceOperation.Delete(kept, gone, where),
-        asked.write(deleted=found.num_rows),
+        write,
         file_names((), kept),
     )
 
 
-def _update_some(head: lance.LanceDataset, changed: pa.Table, asked: Asked) -> Attempt:
+def update_found(head: lance.LanceDataset, changed: pa.Table, asked: Asked) -> Attempt:
+    """Return the change that sets columns of rows.
+
+    Args:
+        head: The version they are in.
+        changed: They, told by the columns ``_rowid`` and ``_rowaddr``, with the columns to set.
+        asked: What the caller says of the write.
+    """
     from lance import LanceOperation
 
     updated: list[Any] = []
     fields: list[int] = []
     offsets: dict[int, bytes] = {}
-    for number, rows in by_fragment(changed):
-        fragment = fragment_of(head, number)
+    for number, rows in _by_fragment(changed):
+        fragment = _fragment_of(head, number)
         new, fields, where = fragment.update_columns(
             rows.drop_columns(["_rowaddr"]), left_on="_rowid", with_offsets=True
         )
@@ -139,14 +155,14 @@ def _update_some(head: lance.LanceDataset, changed: pa.Table, asked: Asked) -> A
     )
 
 
-def fragment_of(head: lance.LanceDataset, number: int) -> lance.LanceFragment:
+def _fragment_of(head: lance.LanceDataset, number: int) -> lance.LanceFragment:
     """Return a fragment that a row address named."""
     found = head.get_fragment(number)
     assert found is not None
     return found
 
 
-def by_fragment(found: pa.Table) -> list[tuple[int, pa.Table]]:
+def _by_fragment(found: pa.Table) -> list[tuple[int, pa.Table]]:
     """Return the rows of each fragment, told by the column ``_rowaddr``."""
     import pyarrow as pa
 

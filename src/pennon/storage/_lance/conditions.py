@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["computed", "is_trivial", "satisfying"]
+__all__ = ["computed", "is_trivial", "paired", "satisfying"]
 
 _TRUE = "full_filter=Boolean(true)"
 
@@ -52,6 +52,17 @@ def computed(
         )
         found = scanner.to_table()
         return found["_rowid"].to_pylist(), found.drop_columns(["_rowid"])
+
+
+def paired(source: pa.Table, target: pa.Table) -> pa.Table:
+    """Return rows side by side, so that a condition can speak of ``source.x`` and ``target.x``."""
+    import pyarrow as pa
+
+    def struct(rows: pa.Table) -> pa.StructArray:
+        columns = [c.combine_chunks() for c in rows.columns]
+        return pa.StructArray.from_arrays(columns, rows.schema.names)
+
+    return pa.table({"source": struct(source), "target": struct(target)})
 
 
 def _in_memory(rows: pa.Table) -> lance.LanceDataset:

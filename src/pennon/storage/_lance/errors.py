@@ -76,7 +76,7 @@ _UNAUTHENTICATED = (
 _FILTER = (
     r"No field named|Error parsing|does not return a boolean|Error resolving filter|"
     r"could not convert to literal|Invalid function|Error optimizing sql filter|"
-    r"Error applying filter|is not supported SQL in lance|Filter is not valid"
+    r"Error applying filter|not found in struct|is not supported SQL in lance|Filter is not valid"
 )
 _UNREACHABLE = (
     r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"
@@ -185,14 +185,8 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
                 "retry.",
                 table=table,
             )
-        case "schema" | "null":
-            return SchemaMismatch(f"The rows do not fit {table}: {said}.", table=table)
-        case "duplicate":
-            return DuplicateKey(
-                f"A row with a key of the data is in {table} already ({said}); update it instead, "
-                "or leave it out.",
-                table=table,
-            )
+        case "schema" | "null" | "duplicate":
+            return _rows_failed(what, table, said)
         case "filter":
             return InvalidFilter(f"The filter on {table} cannot be used: {said}.", table=table)
         case "twice":
@@ -205,6 +199,16 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
             )
         case _:
             return _store_failed(what, table, said)
+
+
+def _rows_failed(what: Meaning, table: str, said: str) -> PennonError:
+    if what == "duplicate":
+        return DuplicateKey(
+            f"A row with a key of the data is in {table} already ({said}); update it instead, or "
+            "leave it out.",
+            table=table,
+        )
+    return SchemaMismatch(f"The rows do not fit {table}: {said}.", table=table)
 
 
 def _reference_failed(what: Meaning, table: str, said: str) -> PennonError:

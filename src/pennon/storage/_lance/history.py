@@ -35,6 +35,7 @@ __all__ = [
     "find",
     "forget",
     "is_reachable",
+    "noted",
     "read_receipt",
     "remember",
     "transaction_file",
@@ -146,6 +147,12 @@ def remember(place: Place, write: Write, version: int) -> None:
     place.store().put(f"{_TRIED}/{write.uuid}/{version}", write.key.encode())
 
 
+def noted(place: Place, write: Write) -> set[int]:
+    """Return the versions a write was about to be committed on, as its notes say."""
+    notes = place.store().list(f"{_TRIED}/{write.uuid}")
+    return {int(meta.key.rpartition("/")[2]) for meta in notes}
+
+
 def forget(place: Place, write: Write) -> None:
     """Take back the notes on a write that was surely not committed."""
     with contextlib.suppress(PennonError):
@@ -167,8 +174,7 @@ def find(place: Place, write: Write, tried: Iterable[int] = ()) -> CommitReceipt
     Raises:
         OutcomeUnknown: It was tried, and the versions in question were cleaned up.
     """
-    notes = (m.key.rpartition("/")[2] for m in place.store().list(f"{_TRIED}/{write.uuid}"))
-    known = {*tried, *map(int, notes)}
+    known = {*tried, *noted(place, write)}
     head = place.open()
     if not known and write.write_id.startswith(AUTOMATIC):
         # Nobody makes up such an id: it is that of a write whose fate pennon could not settle.

@@ -48,7 +48,7 @@ class Lane:
             self.lock.release()
 
 
-_lanes: dict[str, Lane] = {}
+_lanes: dict[tuple[str, str], Lane] = {}
 _busy: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
 _guard = threading.Lock()
 
@@ -56,8 +56,9 @@ _guard = threading.Lock()
 @contextlib.contextmanager
 def lane_of(place: Place) -> Generator[Lane]:
     """The lane of a branch of a table, for as long as it is used."""
+    key = place.location, place.options.principal
     with _guard:
-        lane = _lanes.setdefault(place.location, Lane(place))
+        lane = _lanes.setdefault(key, Lane(place))
         lane.users += 1
     try:
         yield lane
@@ -65,7 +66,7 @@ def lane_of(place: Place) -> Generator[Lane]:
         with _guard:
             lane.users -= 1
             if not lane.users:
-                _lanes.pop(place.location, None)
+                _lanes.pop(key, None)
 
 
 @contextlib.contextmanager

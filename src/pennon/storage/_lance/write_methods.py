@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.errors import CommitConflict
@@ -18,10 +18,12 @@ from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.history import find
 from pennon.storage._lance.lanes import one_at_a_time
+from pennon.storage._lance.merge import merge
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.replace import overwrite, replace_at
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.writes import Writes
+from pennon.storage.merging import NEW_KEYS, BySource, Matched, MergeRules, NotMatched
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -40,14 +42,17 @@ class LanceWrites(LanceBase, Writes):
         *,
         mode: Literal["append", "overwrite"] = "append",
         schema: pa.Schema | None = None,
+        check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Append or overwrite rows; see :meth:`Writes.write`."""
-        check_mode(mode, schema)
+        check_mode(mode, schema, check_keys=check_keys)
         asked = self._asked(mode, write_id, deadline, commit_message)
+        if check_keys:
+            return self._merge(table, data, None, NEW_KEYS, branch, asked)
         if mode == "append":
             return self._once(table, branch, asked, lambda place: append(place, data, asked))
         return self._once(table, branch, asked, lambda at: overwrite(at, data, schema, asked))
@@ -122,6 +127,49 @@ class LanceWrites(LanceBase, Writes):
             table, branch, asked, lambda place: update(place, expressions, condition, asked)
         )
 
+    def merge_insert(
+        self,
+        table: IdLike,
+        data: Any,
+        on: str | Sequence[str] | None = None,
+        *,
+        when_matched: Matched = "update",
+        matched_if: Expr | str | None = None,
+        when_not_matched: NotMatched = "insert",
+        when_not_matched_by_source: BySource = "keep",
+        not_matched_by_source_if: Expr | str | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Merge rows by a key; see :meth:`Writes.merge_insert`."""
+        rules = MergeRules(
+            when_matched=when_matched,
+            matched_if=matched_if,
+            when_not_matched=when_not_matched,
+            when_not_matched_by_source=when_not_matched_by_source,
+            not_matched_by_source_if=not_matched_by_source_if,
+        )
+        asked = self._asked("merge", write_id, deadline, commit_message)
+        return self._merge(table, data, on, rules, branch, asked)
+
+    def _merge(
+        self,
+        table: IdLike,
+        data: Any,
+        on: str | Sequence[str] | None,
+        rules: MergeRules,
+        branch: str,
+        asked: Asked,
+    ) -> CommitReceipt:
+        def again(place: Place, found: CommitReceipt) -> CommitReceipt:
+            return merge(place, data, on, rules, asked, found)
+
+        return self._once(
+            table, branch, asked, lambda place: merge(place, data, on, rules, asked), again
+        )
+
     def _asked(
         self, operation: str, write_id: str | None, deadline: float | None, message: str | None
     ) -> Asked:
@@ -134,9 +182,22 @@ class LanceWrites(LanceBase, Writes):
         )
 
     def _once(
-        self, table: IdLike, branch: str, asked: Asked, write: Callable[[Place], CommitReceipt]
+        self,
+        table: IdLike,
+        branch: str,
+        asked: Asked,
+        write: Callable[[Place], CommitReceipt],
+        again: Callable[[Place, CommitReceipt], CommitReceipt] | None = None,
     ) -> CommitReceipt:
-        """Do a write, or return the receipt of the same write if it was done before."""
+        """Do a write, or return the receipt of the same write if it was done before.
+
+        Args:
+            table: Its id.
+            branch: Its branch.
+            asked: What the caller says of the write.
+            write: Does it.
+            again: Completes one that was committed before; its receipt is all there is if None.
+        """
         place = self._place(table, branch)
         self._prove(place)
         alone = one_at_a_time(place.location, asked.write_id)
@@ -146,7 +207,7 @@ class LanceWrites(LanceBase, Writes):
         ):
             found = find(place, asked.identity()) if asked.repeated else None
             if found is not None:
-                return found
+                return found if again is None else again(place, found)
             receipt = write(place)
         check_mapping(self._namespace, place, asked.write_id)
         return receipt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +22,18 @@ from pennon.storage._changes import (
     check_where,
 )
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
+from pennon.storage._memory.merge import merged, set_rows
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.writes import Writes
+from pennon.storage.merging import (
+    NEW_KEYS,
+    BySource,
+    Matched,
+    MergeRules,
+    NotMatched,
+    key_of,
+    source_of,
+)
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -58,14 +68,17 @@ class MemoryWrites(MemoryBase, Writes):
         *,
         mode: Literal["append", "overwrite"] = "append",
         schema: pa.Schema | None = None,
+        check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Append or overwrite rows; see :meth:`Writes.write`."""
-        check_mode(mode, schema)
+        check_mode(mode, schema, check_keys=check_keys)
         asked = _Asked(mode, write_id, deadline, commit_message)
+        if check_keys:
+            return self._merge(table, data, None, NEW_KEYS, branch, asked)
 
         def append(rows: pa.Table, new: pa.Table) -> _Change | None:
             import pyarrow as pa
@@ -166,7 +179,58 @@ class MemoryWrites(MemoryBase, Writes):
             if not found:
                 return None
             new = cast_values(new, expressions, rows.schema, shown)
-            return _Change(_set(rows, found, new), updated=len(found))
+            return _Change(set_rows(rows, found, new), updated=len(found))
+
+        return self._once(table, branch, asked, change)
+
+    def merge_insert(
+        self,
+        table: IdLike,
+        data: Any,
+        on: str | Sequence[str] | None = None,
+        *,
+        when_matched: Matched = "update",
+        matched_if: Expr | str | None = None,
+        when_not_matched: NotMatched = "insert",
+        when_not_matched_by_source: BySource = "keep",
+        not_matched_by_source_if: Expr | str | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Merge rows by a key; see :meth:`Writes.merge_insert`."""
+        rules = MergeRules(
+            when_matched=when_matched,
+            matched_if=matched_if,
+            when_not_matched=when_not_matched,
+            when_not_matched_by_source=when_not_matched_by_source,
+            not_matched_by_source_if=not_matched_by_source_if,
+        )
+        asked = _Asked("merge", write_id, deadline, commit_message)
+        return self._merge(table, data, on, rules, branch, asked)
+
+    def _merge(
+        self,
+        table: IdLike,
+        data: Any,
+        on: str | Sequence[str] | None,
+        rules: MergeRules,
+        branch: str,
+        asked: _Asked,
+    ) -> CommitReceipt:
+        id, held = self._held(table, branch)
+        earlier = held.receipts.get((asked.operation, check_write_id(asked.write_id)))
+        if earlier is not None:
+            return earlier
+        shown = show_id(id)
+        schema = held.versions[-1].schema
+        key = key_of(on, schema, shown)
+        source = source_of(data, schema, key, rules, shown)
+
+        def change(rows: pa.Table) -> _Change | None:
+            made = merged(rows, source, key, rules, shown)
+            return _Change(*made) if any(made[1:]) else None
 
         return self._once(table, branch, asked, change)
 
@@ -245,17 +309,3 @@ class MemoryWrites(MemoryBase, Writes):
 
 def _replaced(rows: pa.Table, new: pa.Table) -> _Change:
     return _Change(new, inserted=new.num_rows, deleted=rows.num_rows)
-
-
-def _set(rows: pa.Table, found: list[int], new: pa.Table) -> pa.Table:
-    """Return the rows with columns of some of them replaced."""
-    import pyarrow as pa
-
-    order = list(range(rows.num_rows))
-    for place, number in enumerate(found):
-        order[number] = rows.num_rows + place
-    for name in new.schema.names:
-        index = rows.schema.get_field_index(name)
-        both = pa.chunked_array([*rows[name].chunks, *new[name].chunks], rows[name].type)
-        rows = rows.set_column(index, rows.schema.field(index), both.take(pa.array(order)))
-    return rows

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.expr import Expr
 from pennon.namespaces.abc import IdLike
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.merging import BySource, Matched, NotMatched
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Writes(abc.ABC):
         *,
         mode: Literal["append", "overwrite"] = "append",
         schema: pa.Schema | None = None,
+        check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
         deadline: float | None = None,
@@ -62,6 +64,8 @@ class Writes(abc.ABC):
             mode: ``"append"`` or ``"overwrite"``.
             schema: For an overwrite, other columns than the table has; taken exactly as given, so
                 that a key or NOT NULL it does not declare is gone.
+            check_keys: For an append to a table with a primary key: whether to refuse rows whose
+                key is there already; with the guarantee of :meth:`merge_insert`.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
             deadline: Seconds.
@@ -69,6 +73,7 @@ class Writes(abc.ABC):
 
         Raises:
             SchemaMismatch: The rows do not fit the table, or ``schema``.
+            DuplicateKey: With ``check_keys``, a key is there already, or twice in the data.
         """
 
     @abc.abstractmethod
@@ -178,4 +183,63 @@ class Writes(abc.ABC):
             InvalidInput: A column belongs to the primary key.
             InvalidFilter: The condition or an expression cannot be used.
             SchemaMismatch: A value does not fit its column; nothing is rounded or cut.
+        """
+
+    @abc.abstractmethod
+    def merge_insert(
+        self,
+        table: IdLike,
+        data: Any,
+        on: str | Sequence[str] | None = None,
+        *,
+        when_matched: Matched = "update",
+        matched_if: Expr | str | None = None,
+        when_not_matched: NotMatched = "insert",
+        when_not_matched_by_source: BySource = "keep",
+        not_matched_by_source_if: Expr | str | None = None,
+        branch: str = MAIN,
+        write_id: str | None = None,
+        deadline: float | None = None,
+        commit_message: str | None = None,
+    ) -> CommitReceipt:
+        """Merge rows into a table by a key; unless told otherwise, update or insert (upsert).
+
+        >>> db.merge_insert("docs", changes, on="id")
+        >>> db.merge_insert("docs", changes, matched_if="source.at > target.at")
+
+        A key is inserted once, however many writers of pennon merge it at the same time, from
+        whatever process, with or without an index on it. A row that *another* tool, or an append
+        without ``check_keys``, inserts with the same key while the merge is under way is seen
+        before the receipt is given: the row is updated and the one of the merge deleted, so that
+        readers see two only in between. One that is appended after the merge is not seen.
+
+        The data are held in memory, and the key columns of the table are read. Data without some
+        columns leave those as they are, or NULL in rows that are inserted. A key with a NULL
+        matches nothing.
+
+        Args:
+            table: Its id.
+            data: The rows, each key once.
+            on: The columns of the key; the primary key of the table if None.
+            when_matched: With a row whose key is in the data: ``"update"`` the columns the data
+                have, ``"ignore"`` the new row, ``"fail"`` altogether, or ``"delete"`` it.
+            matched_if: Condition over ``source.x`` and ``target.x``: only rows for which it is
+                true are updated.
+            when_not_matched: With new rows whose key the table lacks: ``"insert"`` or
+                ``"ignore"``.
+            when_not_matched_by_source: With rows of the table whose key the data lack: ``"keep"``
+                or ``"delete"``.
+            not_matched_by_source_if: Condition on such a row: only those are deleted.
+            branch: See :class:`Writes`, as for the rest.
+            write_id: Identity of this write.
+            deadline: Seconds.
+            commit_message: A text kept with the version.
+
+        Raises:
+            DuplicateKey: Two rows of the data have one key; or, with ``"fail"``, a key is there
+                already. Nothing was written.
+            ColumnNotFound: The table has no such column.
+            InvalidOption: No key at all, or rules that contradict each other.
+            SchemaMismatch: The rows do not fit the table, or lack a column that is needed.
+            InvalidFilter: A condition cannot be used.
         """

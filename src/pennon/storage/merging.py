@@ -1,0 +1,150 @@
+"""What a merge does with rows that match and rows that do not, checked in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pennon.arrow import to_reader
+from pennon.errors import (
+    ColumnNotFound,
+    DuplicateKey,
+    InvalidOption,
+    SchemaMismatch,
+    did_you_mean,
+)
+from pennon.expr import Expr, filter_sql
+from pennon.storage.keys import primary_key
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["NEW_KEYS", "BySource", "Matched", "MergeRules", "NotMatched", "key_of", "source_of"]
+
+Matched = Literal["update", "ignore", "fail", "delete"]
+NotMatched = Literal["insert", "ignore"]
+BySource = Literal["keep", "delete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRules:
+    """What a merge does.
+
+    Args:
+        when_matched: With a row whose key is in the data: ``"update"`` the columns the data have,
+            ``"ignore"`` the new row, ``"fail"`` altogether, or ``"delete"`` it.
+        matched_if: SQL over ``source.x`` and ``target.x``: only rows for which it is true are
+            updated.
+        when_not_matched: With new rows whose key the table lacks: ``"insert"`` or ``"ignore"``.
+        when_not_matched_by_source: With rows of the table whose key the data lack: ``"keep"`` or
+            ``"delete"``.
+        not_matched_by_source_if: Condition on the row: only those are deleted.
+
+    Raises:
+        InvalidOption: A word that is none of these, a condition without what it is for, or rules
+            that change nothing.
+    """
+
+    when_matched: Matched = "update"
+    matched_if: Expr | str | None = None
+    when_not_matched: NotMatched = "insert"
+    when_not_matched_by_source: BySource = "keep"
+    not_matched_by_source_if: Expr | str | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("when_matched", Matched),
+            ("when_not_matched", NotMatched),
+            ("when_not_matched_by_source", BySource),
+        ):
+            if getattr(self, name) not in get_args(known):
+                words = ", ".join(map(repr, get_args(known)))
+                raise InvalidOption(f"{name}={getattr(self, name)!r} must be one of {words}.")
+        if self.matched_if is not None and self.when_matched != "update":
+            raise InvalidOption("matched_if= is a condition of when_matched='update'.")
+        if self.not_matched_by_source_if is not None and not self.deletes_others:
+            raise InvalidOption(
+                "not_matched_by_source_if= is a condition of when_not_matched_by_source='delete'."
+            )
+        idle = self.when_matched == "ignore" and not self.inserts and not self.deletes_others
+        if idle:
+            raise InvalidOption("These rules change nothing; let when_not_matched be 'insert'.")
+
+    @property
+    def inserts(self) -> bool:
+        """Whether rows may be inserted."""
+        return self.when_not_matched == "insert"
+
+    @property
+    def deletes_others(self) -> bool:
+        """Whether rows that the data do not mention may be deleted."""
+        return self.when_not_matched_by_source == "delete"
+
+    @property
+    def update_condition(self) -> str | None:
+        """``matched_if`` as SQL."""
+        return filter_sql(self.matched_if)
+
+    @property
+    def delete_condition(self) -> str | None:
+        """``not_matched_by_source_if`` as SQL."""
+        return filter_sql(self.not_matched_by_source_if)
+
+
+NEW_KEYS = MergeRules(when_matched="fail")
+"""The rules of an append that checks keys."""
+
+
+def key_of(on: str | Sequence[str] | None, schema: pa.Schema, table: str) -> list[str]:
+    """Return the columns that rows are matched by.
+
+    Raises:
+        ColumnNotFound: The table has no such column.
+        InvalidOption: None are given and the table declares no primary key.
+    """
+    names = [on] if isinstance(on, str) else list(on if on is not None else primary_key(schema))
+    if not names or len(set(names)) != len(names):
+        raise InvalidOption(
+            f"{table} declares no primary key; say with on= which columns rows are matched by."
+            if not names and on is None
+            else f"on={on!r} must name columns, each once."
+        )
+    missing = [n for n in names if n not in schema.names]
+    if missing:
+        raise ColumnNotFound(
+            f"{table} has no column {missing[0]!r}; {did_you_mean(missing[0], schema.names)}",
+            columns=tuple(missing),
+        )
+    return names
+
+
+def source_of(
+    data: Any, schema: pa.Schema, key: Sequence[str], rules: MergeRules, table: str
+) -> pa.Table:
+    """Return the rows to merge, with the columns they have, each key once.
+
+    Raises:
+        SchemaMismatch: They lack a column of the key, or one that an inserted row needs.
+        DuplicateKey: Two of them have one key.
+    """
+    rows = to_reader(data, schema, partial=True).read_all()
+    missing = [n for n in key if n not in rows.schema.names]
+    if rules.inserts:
+        given = rows.schema.names
+        missing += [f.name for f in schema if not f.nullable and f.name not in given]
+    if missing:
+        raise SchemaMismatch(
+            f"The data for {table} lack the column {missing[0]!r}, which a merge needs.",
+            columns=tuple(missing),
+        )
+    counted = rows.group_by(list(key)).aggregate([([], "count_all")]).to_pylist()
+    for row in counted:
+        values = [row[name] for name in key]
+        if row["count_all"] > 1 and None not in values:
+            raise DuplicateKey(
+                f"{row['count_all']} rows of the data for {table} have the key "
+                f"{values[0] if len(values) == 1 else tuple(values)!r}; keep one of them.",
+                columns=tuple(key),
+            )
+    return rows
