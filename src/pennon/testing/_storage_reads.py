@@ -79,6 +79,7 @@ class ReadCases:
             (7, None, [7, 8]),
             (9, None, []),
             (huge, huge, []),
+            (0, 0, []),
             (2, 0, []),
             (8, huge, [8]),
         ):

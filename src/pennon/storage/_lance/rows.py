@@ -70,6 +70,8 @@ class Rows:
             self._check_computed(computed)
         order = [name for name, _ in request.ordering]
         check_order(order, schema, self.id)
+        # Lance panics when it is to put no rows in order.
+        ordering = [] if request.limit == 0 else request.ordering
         # Without row ids Lance can neither order by what is not returned nor return only constants.
         hidden = computed is not None or (names is not None and not set(order) <= set(names))
         with self._reading(computes=computed is not None):
@@ -79,8 +81,7 @@ class Rows:
                 limit=request.limit,
                 offset=request.offset or None,
                 order_by=[
-                    ColumnOrdering(name, ascending=up, nulls_first=False)
-                    for name, up in request.ordering
+                    ColumnOrdering(name, ascending=up, nulls_first=False) for name, up in ordering
                 ]
                 or None,
                 with_row_id=request.with_row_id or hidden,
