@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pennon.namespaces.abc import IdLike
+from pennon.storage._lance.diff import diff
 from pennon.storage._lance.versions import list_versions, rollback
 from pennon.storage._lance.write_methods import LanceWrites
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo, Versions, check_page
 from pennon.storage.refs import MAIN, Ref
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["LanceVersions"]
 
@@ -48,3 +54,11 @@ class LanceVersions(LanceWrites, Versions):
         return self._once(
             table, old.branch, asked, lambda at: rollback(at, version, expected, asked)
         )
+
+    def diff(
+        self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN
+    ) -> pa.RecordBatchReader:
+        """Stream the rows that differ; see :meth:`Versions.diff`."""
+        for version in (from_version, to_version):
+            Ref(branch=branch, version=version)
+        return diff(self._place(table, branch), from_version, to_version)

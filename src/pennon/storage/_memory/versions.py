@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pennon.errors import CommitConflict
+from typing import TYPE_CHECKING
+
+from pennon.errors import CommitConflict, Unsupported
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
@@ -11,6 +13,9 @@ from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo, Versions, check_page
 from pennon.storage.refs import MAIN, Ref
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["MemoryVersions"]
 
@@ -71,3 +76,15 @@ class MemoryVersions(MemoryBase, Versions):
             return held.receipt(
                 id, "rollback", named, old.num_rows, deleted=gone, message=commit_message
             )
+
+    def diff(
+        self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN
+    ) -> pa.RecordBatchReader:
+        """Refused; see :meth:`Versions.diff`."""
+        self._at(table, Ref(branch=branch, version=from_version))
+        id, _ = self._at(table, Ref(branch=branch, version=to_version))
+        raise Unsupported(
+            f"{show_id(id)} is in memory, where rows have no stable ids, so what became of a row "
+            "cannot be told; keep it on disk or in a bucket.",
+            table=id,
+        )

@@ -5,13 +5,20 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pennon.errors import InvalidOption
 from pennon.namespaces.abc import IdLike
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.refs import MAIN
 
-__all__ = ["VersionInfo", "Versions", "check_page"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CHANGE", "VersionInfo", "Versions", "check_page"]
+
+CHANGE = "_change"
+"""The column of a difference that says what happened to a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,4 +126,32 @@ class Versions(abc.ABC):
             TableNotFound: No table has the id, or it is only declared.
             BranchNotFound: The table has no such branch.
             OutcomeUnknown: The fate of the write could not be settled; repeat with its write id.
+        """
+
+    @abc.abstractmethod
+    def diff(
+        self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN
+    ) -> pa.RecordBatchReader:
+        """Stream the rows that differ between two versions of a branch, in no promised order.
+
+        A row that was written again counts as updated, also with the values it had. A rollback
+        with ``expected=`` and an overwrite make all rows new. Holds 24 bytes in memory for each row
+        of the data files that the versions do not share.
+
+        Args:
+            table: Its id.
+            from_version: The version to start from.
+            to_version: The version to get to; it may be the older one.
+            branch: The branch.
+
+        Returns:
+            The columns of the table and ``_change``: ``"inserted"`` and ``"updated"`` rows as they
+            are in ``to_version``, ``"deleted"`` ones as they were in ``from_version``.
+
+        Raises:
+            Unsupported: The rows have no stable ids: a table in memory, or made by other tools.
+            SchemaMismatch: The columns differ.
+            VersionNotFound: The branch has no such version, or not any more.
+            TableNotFound: No table has the id, or it is only declared.
+            BranchNotFound: The table has no such branch.
         """
