@@ -310,3 +310,43 @@ class WriteCases:
         assert backend.namespace.describe_table("declared", check_declared=True).declared_only
         assert people(backend) == PEOPLE
         assert backend.write("t", []).version == 1
+
+    def test_a_lock_keeps_others_out(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 0}])
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                for _ in range(4):
+                    with backend.lock_table_for_write("t"), backend.lock_table_for_write("t"):
+                        backend.write("t", [{"id": max(ids(backend)) + 1}])
+            except BaseException as error:  # noqa: BLE001 - compared below
+                failed.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        assert ids(backend) == list(range(13))
+        refused(TableNotFound, backend.lock_table_for_write("none").__enter__)
+        refused(BranchNotFound, backend.lock_table_for_write("t", branch="dev").__enter__)
+
+    def test_a_lock_is_waited_for_until_the_deadline(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 0}])
+        with backend.lock_table_for_write("t"):
+            late: list[BaseException] = []
+
+            def work() -> None:
+                try:
+                    backend.lock_table_for_write("t", deadline=0.2).__enter__()
+                except CommitConflict as error:
+                    late.append(error)
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            assert len(late) == 1
+        backend.write("t", [{"id": 1}])
+        assert ids(backend) == [0, 1]

@@ -255,7 +255,9 @@ class StorageBackendSuite(TableCases, ReadCases, BranchCases, VersionCases, Writ
         for thread in threads:
             thread.join()
         assert all(isinstance(r, CommitReceipt) for r in done), done
-        assert len({r.version for r in done}) == 20
+        assert sum(r.rows_inserted for r in done) == 20
+        assert len({r.write_id for r in done}) == 20
+        assert {r.version for r in done} == set(range(2, 2 + len({r.version for r in done})))
         ids = [r["id"] for r in self.rows(backend, "t")]
         assert ids == [-1, *(n * 10 + m for n in range(4) for m in range(5))]
 

@@ -81,6 +81,8 @@ class Attempt:
     write: Write
     files: tuple[str, ...] = ()
     """Objects below the table that it names and no version did before."""
+    others: tuple[tuple[Write, bool], ...] = ()
+    """Other writes that the same commit makes, and whether each may be repeated."""
     kept: bool = False
     """Whether the files serve the next attempt too; else they are deleted when this one loses."""
     retries: int = 0
@@ -213,11 +215,12 @@ class _Commit:
             read_version=base,
             operation=attempt.operation,
             uuid=attempt.write.uuid,
-            transaction_properties=attempt.write.properties(),
+            transaction_properties=_properties(attempt),
         )
         self._tried.append(base)
-        if self._asked.repeated:
-            remember(self._place, attempt.write, base)
+        for write, repeated in ((attempt.write, self._asked.repeated), *attempt.others):
+            if repeated:
+                remember(self._place, write, base)
         try:
             return LanceDataset.commit(handle, transaction, max_retries=attempt.retries).version
         except BaseException as error:
@@ -238,6 +241,14 @@ class _Commit:
             write_id=self._asked.write_id,
             committed_at=datetime.now(UTC),
         )
+
+
+def _properties(attempt: Attempt) -> dict[str, str]:
+    """Return what the transaction carries: each write in it."""
+    found = attempt.write.properties()
+    for write, _ in attempt.others:
+        found |= write.properties()
+    return found
 
 
 class _Refused(Exception):

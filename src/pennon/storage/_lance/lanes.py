@@ -26,6 +26,10 @@ class Lane:
     place: Place
     lock: threading.RLock = field(default_factory=threading.RLock)
     users: int = 0
+    depth: int = 0
+    """How often the thread that is in it has entered."""
+    gate: threading.Lock = field(default_factory=threading.Lock)
+    """Guards ``waiting``; held for no longer than it takes to look."""
     waiting: list[Any] = field(default_factory=list[Any])
     """Appends whose rows are written and that the next one to pass commits for all."""
 
@@ -42,9 +46,11 @@ class Lane:
                 "raise deadline=, or retry.",
                 table=self.place.info.id,
             )
+        self.depth += 1
         try:
             yield
         finally:
+            self.depth -= 1
             self.lock.release()
 
 

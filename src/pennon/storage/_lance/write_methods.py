@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.errors import CommitConflict
 from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
+from pennon.retry import Deadline
 from pennon.storage._arguments import check_mode, check_write_id
 from pennon.storage._changes import check_values, check_where
 from pennon.storage._lance.append import append
@@ -17,7 +18,7 @@ from pennon.storage._lance.change import delete, truncate, update
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.history import find
-from pennon.storage._lance.lanes import one_at_a_time
+from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.replace import overwrite, replace_at
@@ -56,6 +57,17 @@ class LanceWrites(LanceBase, Writes):
         if mode == "append":
             return self._once(table, branch, asked, lambda place: append(place, data, asked))
         return self._once(table, branch, asked, lambda at: overwrite(at, data, schema, asked))
+
+    @contextlib.contextmanager
+    def lock_table_for_write(
+        self, table: IdLike, *, branch: str = MAIN, deadline: float | None = None
+    ) -> Generator[None]:
+        """Keep other writers of this process out; see :meth:`Writes.lock_table_for_write`."""
+        place = self._place(table, branch)
+        place.open()
+        end = Deadline.after(deadline, COMMIT_SECONDS)
+        with lane_of(place) as lane, lane.passing(end):
+            yield
 
     def replace_table_atomic(
         self,

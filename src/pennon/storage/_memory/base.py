@@ -40,7 +40,7 @@ class MemoryTable:
     versions: list[pa.Table]
     times: list[datetime] = field(default_factory=list[datetime])
     """When each version was made, UTC."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     receipts: dict[tuple[str, str], CommitReceipt] = field(
         default_factory=dict[tuple[str, str], CommitReceipt]
     )

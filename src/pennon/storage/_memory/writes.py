@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,6 +90,23 @@ class MemoryWrites(MemoryBase, Writes):
 
         change = append if mode == "append" else _replaced
         return self._written(table, branch, asked, data, schema, change)
+
+    @contextlib.contextmanager
+    def lock_table_for_write(
+        self, table: IdLike, *, branch: str = MAIN, deadline: float | None = None
+    ) -> Generator[None]:
+        """Keep other writers of this process out; see :meth:`Writes.lock_table_for_write`."""
+        id, held = self._held(table, branch)
+        if not held.lock.acquire(timeout=Deadline.after(deadline, 60).remaining):
+            raise CommitConflict(
+                f"Other writers of this process kept {show_id(id)} busy until the deadline; raise "
+                "deadline=, or retry.",
+                table=id,
+            )
+        try:
+            yield
+        finally:
+            held.lock.release()
 
     def replace_table_atomic(
         self,

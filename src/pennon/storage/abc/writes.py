@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.expr import Expr
@@ -74,6 +75,28 @@ class Writes(abc.ABC):
         Raises:
             SchemaMismatch: The rows do not fit the table, or ``schema``.
             DuplicateKey: With ``check_keys``, a key is there already, or twice in the data.
+        """
+
+    @abc.abstractmethod
+    def lock_table_for_write(
+        self, table: IdLike, *, branch: str = MAIN, deadline: float | None = None
+    ) -> AbstractContextManager[None]:
+        """Keep the other writers of this process out, for a read-modify-write.
+
+        >>> with db.lock_table_for_write("counters"):
+        ...     n = db.count_rows("counters")
+        ...     db.write("counters", [{"n": n}])
+
+        The thread that holds it writes, and may enter again. Writers in other processes are not
+        kept out: ``replace_table_atomic`` and ``expected_version`` notice those.
+
+        Args:
+            table: Its id.
+            branch: The branch to lock.
+            deadline: Seconds to wait for other writers; 60 if None.
+
+        Raises:
+            CommitConflict: Others kept it busy until the deadline.
         """
 
     @abc.abstractmethod
