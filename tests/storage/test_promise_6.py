@@ -42,6 +42,7 @@ def writes(db: StorageBackend, branch: str, version: int) -> dict[str, Any]:
         "truncate": lambda: db.truncate("t", branch=branch),
         "delete_rows": lambda: db.delete_rows("t", "id < 3", branch=branch),
         "update": lambda: db.update("t", {"v": "'changed'"}, "id < 3", branch=branch),
+        "merge_insert": lambda: db.merge_insert("t", row, "id", branch=branch),
         "rollback_table": lambda: db.rollback_table("t", version, branch=branch),
         "rollback_table, expected": lambda: db.rollback_table(
             "t", version, branch=branch, expected=db.get_table_version("t", branch=branch)
@@ -133,7 +134,7 @@ class Aimed(RuleBasedStateMachine):
         assert version == self.known[source][0]
         self.known[name] = self.known[source]
 
-    @rule(branch=st.sampled_from(BRANCHES), which=st.integers(0, 7))
+    @rule(branch=st.sampled_from(BRANCHES), which=st.integers(0, 8))
     def write(self, branch: str, which: int) -> None:
         version = self.known.get(branch, (1,))[0]
         call = [*writes(self.db, branch, version).values()][which]
