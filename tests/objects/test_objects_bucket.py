@@ -566,6 +566,8 @@ class TestToxiproxy:
 
 
 @FORKS
+# Whether Lance, which warns of forks, was imported depends on what ran before in this process.
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")
 class TestForks:
     def test_a_forked_child_is_told(self, s3_root: TestRoot) -> None:
         store = open_root(s3_root)
