@@ -6,12 +6,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import to_reader
-from pennon.errors import InvalidFilter, InvalidInput, InvalidOption
+from pennon.errors import InvalidInput, InvalidOption
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AUTOMATIC", "check_filter", "check_mode", "check_write_id", "rows_of"]
+__all__ = ["AUTOMATIC", "check_mode", "check_write_id", "rows_of"]
 
 AUTOMATIC = "auto-"
 """What write ids begin with that nobody chose."""
@@ -56,14 +56,3 @@ def check_mode(mode: str, schema: pa.Schema | None, *, check_keys: bool) -> None
         raise InvalidOption("schema= is for mode='overwrite'; appended rows fit the table's own.")
     if mode == "overwrite" and check_keys:
         raise InvalidOption("check_keys= is for mode='append'; an overwrite leaves no other rows.")
-
-
-def check_filter(filter: str | None, table: str) -> str | None:
-    """Return the filter; an empty one is refused, because it says neither all rows nor none.
-
-    Raises:
-        InvalidFilter: An empty string, or no string.
-    """
-    if filter is None or (isinstance(filter, str) and filter.strip()):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return filter
-    raise InvalidFilter(f"{filter!r} is no filter on {table}; pass SQL text, or None for all rows.")
