@@ -149,7 +149,7 @@ def test_a_wrong_endpoint(bucket: TestRoot) -> None:
 
 def test_an_endpoint_that_swallows_everything(bucket: TestRoot) -> None:
     wrong = bucket.via("http://192.0.2.1:9")
-    _all(wrong, Unavailable, wrong.uri, "check the endpoint")
+    _all(wrong, Unavailable, "192.0.2.1:9", "check the endpoint")
 
 
 def test_a_wrong_server() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pennon.config import StoreOptions
-from pennon.errors import InvalidOption, Unsupported
+from pennon.errors import InvalidOption, Unavailable, Unsupported
 from pennon.objects import ObjectStore, open_store
 from pennon.uri import Uri
 
@@ -16,6 +18,7 @@ __all__ = ["Session", "enter_lance"]
 
 T = TypeVar("T")
 
+_REACH_SECONDS = 3.0
 _lance_pid = 0
 """The process in which Lance's threads run; 0 before its first use."""
 
@@ -63,6 +66,7 @@ class Session:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pool: dict[Hashable, Any] = {}
+        self._reached: set[str] = set()
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the one object under ``key``, made by ``make`` on first use in this process."""
@@ -82,8 +86,10 @@ class Session:
 
         Raises:
             Unsupported: See :func:`enter_lance`.
+            Unavailable: Nothing answers at the endpoint of the options.
         """
         enter_lance()
+        self._reach(options)
 
         def make() -> Any:
             import lance
@@ -94,6 +100,38 @@ class Session:
             )
 
         return self.shared(("lance", options.principal), make)
+
+    def _reach(self, options: StoreOptions) -> None:
+        """Find out, once, whether the endpoint drops packets: Lance would wait 40 seconds.
+
+        One that refuses connections is left to the layers below, which try again for a while.
+        """
+        from urllib.request import getproxies, proxy_bypass
+
+        if self._pid != os.getpid():
+            self._forget()
+        given = getattr(options.provider, "endpoint", None) or getattr(
+            options.provider, "base_url", None
+        )
+        if options.principal in self._reached or not given:
+            return
+        parts = urlsplit(given)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if parts.scheme in getproxies() and not proxy_bypass(host):
+            return
+        for last in (False, True):
+            try:
+                socket.create_connection((host, port), _REACH_SECONDS).close()
+            except TimeoutError:
+                if last:
+                    raise Unavailable(
+                        f"Nothing answers at {host}:{port}; check the endpoint and the network."
+                    ) from None
+                continue
+            except OSError:
+                return
+            self._reached.add(options.principal)
+            return
 
     def close(self) -> None:
         """Drop all clients and caches; what still uses them keeps its own."""
