@@ -75,11 +75,24 @@ def plain(location: str) -> str:
     return unquote(location.removeprefix("file://")) if "://" in location else location
 
 
+def hidden(id: Id) -> bool:
+    """Whether native listings are wrong about an id; see test_native_misreads_odd_parents."""
+    return any("'" in name or not name.isascii() for name in id[:-1])
+
+
+def visible(state: State) -> State:
+    """Return what native listings can reach of a state."""
+    namespaces = {i: x for i, x in state.namespaces.items() if not hidden(i)}
+    return State(namespaces, {i: x for i, x in state.tables.items() if not hidden(i)})
+
+
 def native_state(native: Any) -> State:
     state = State({}, {})
     todo: list[Id] = [()]
     while todo:
         above = todo.pop()
+        if hidden((*above, "")):
+            continue
         for name in native.list_namespaces(ListNamespacesRequest(id=list(above))).namespaces:
             id = (*above, name)
             found = native.describe_namespace(DescribeNamespaceRequest(id=list(id)))
@@ -115,6 +128,7 @@ def pennon_state(ns: Namespace) -> State:
 def assert_agree(native: State, ours: State) -> None:
     """Compare all but one thing: of a directory with odd letters that was written, the native
     answer is that it was not; see test_native_loses_sight_of_odd_directories."""
+    ours = visible(ours)
     assert ours.namespaces == native.namespaces
     assert ours.tables.keys() == native.tables.keys()
     for id, table in ours.tables.items():
@@ -145,7 +159,8 @@ class ReadByNative(NamespaceMachine):
     def check_native(self) -> None:
         if self.native is None:
             self.native = native_of(self.subject.root)
-        assert native_state(self.native) == pennon_state(self.subject)
+        ours = pennon_state(self.subject)
+        assert native_state(self.native) == visible(ours)
 
     def close(self) -> None:
         shutil.rmtree(Path(self.subject.root).parent)
@@ -157,6 +172,22 @@ def test_native_reads_every_state_pennon_makes() -> None:
         settings(max_examples=8, stateful_step_count=25, deadline=None),
         machine=ReadByNative,
     )
+
+
+def test_native_misreads_odd_parents(local_root: str) -> None:
+    """Native pastes a parent's name into SQL as it is, and counts its bytes as letters.
+
+    When this fails, the detour of ``hidden`` can go.
+    """
+    with DirectoryNamespace(local_root) as ns:
+        for name in ("o'q", "€"):
+            for id in ((name,), (name, "a"), (name, "a", "b")):
+                ns.create_namespace(id)
+            assert list(ns.list_namespaces(name)) == [(name, "a")]
+    native = native_of(local_root)
+    with pytest.raises(LanceNamespaceError):
+        native.list_namespaces(ListNamespacesRequest(id=["o'q"]))
+    assert native.list_namespaces(ListNamespacesRequest(id=["€"])).namespaces != ["a"]
 
 
 class DrivenByNative(RuleBasedStateMachine):
