@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 
+import fsspec
 import pytest
 from fsspec.implementations.cached import SimpleCacheFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
@@ -17,7 +18,6 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-import fsspec
 from pennon.config import from_fsspec, parse_options
 from pennon.errors import InvalidOption, InvalidURI, MissingExtra, Unsupported
 from pennon.integrations.fsspec import filesystem, root_of
