@@ -15,6 +15,7 @@ from pennon.errors import (
     TableAlreadyExists,
     TableNotFound,
     TablePinned,
+    Unsupported,
 )
 from pennon.storage.abc import StorageBackend
 from pennon.storage.keys import primary_key
@@ -138,6 +139,10 @@ class TableCases:
         backend.namespace.create_namespace("team")
         backend.create_table("t", [{"id": 1}])
         backend.create_table("u", [{"id": 2}])
+        if "rename" not in backend.namespace.capabilities:
+            refused(Unsupported, lambda: backend.rename_table("t", ("team", "v")))
+            assert backend.count_rows("t") == 1
+            return
         refused(TableAlreadyExists, lambda: backend.rename_table("t", "u"))
         backend.rename_table("t", ("team", "v"))
         other = self.reopen(backend)
