@@ -59,9 +59,20 @@ def to_reader(
     if not target.names:
         raise InvalidInput("The data have no columns; a table needs at least one.")
     if reader.schema.equals(target, check_metadata=True):
-        return reader
+        return pa.RecordBatchReader.from_batches(target, _checked(reader, target))
     convert = _converter(reader.schema, target)
     return pa.RecordBatchReader.from_batches(target, _converted(reader, target, convert))
+
+
+def _checked(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Refuse a batch that is not what its stream announced: Lance goes by position, not by name."""
+    for batch in reader:
+        if not batch.schema.equals(schema):
+            raise SchemaMismatch(
+                "A batch of the stream has other columns than the stream, or has them in another "
+                "order; make them alike."
+            )
+        yield batch
 
 
 # -- from anything to a reader -------------------------------------------------------------------

@@ -128,7 +128,7 @@ class Expr:
         An empty list is false everywhere; a NULL in the list makes what matches nothing else
         unknown, as in SQL.
         """
-        return In(self, tuple(values))
+        return In(self, tuple(_scalar(v) for v in values))
 
     def between(self, low: Expr | Scalar, high: Expr | Scalar) -> Expr:
         """True from ``low`` to ``high``, both included."""
@@ -279,8 +279,10 @@ def lit(value: object) -> Expr:
     Raises:
         InvalidFilter: A value of a type that no literal has.
     """
-    if isinstance(value, Expr):
-        return value
+    return value if isinstance(value, Expr) else Lit(_scalar(value))
+
+
+def _scalar(value: object) -> Scalar:
     if value is not None and not isinstance(
         value, bool | int | float | str | bytes | decimal.Decimal | dt.date
     ):
@@ -288,7 +290,7 @@ def lit(value: object) -> Expr:
             f"A {type(value).__name__} is no literal; use None, bool, int, float, str, bytes, "
             "Decimal, date or datetime."
         )
-    return Lit(value)
+    return value
 
 
 def filter_sql(filter: Expr | str | None) -> str | None:
@@ -365,7 +367,7 @@ def _literal(value: Scalar) -> str:
     if isinstance(value, int):
         return _integer(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else f"CAST('{value}' AS DOUBLE)"
+        return repr(float(value)) if math.isfinite(value) else f"CAST('{value}' AS DOUBLE)"
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, bytes):

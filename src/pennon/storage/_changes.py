@@ -13,7 +13,7 @@ from pennon.errors import (
     SchemaMismatch,
     did_you_mean,
 )
-from pennon.expr import Expr, filter_sql
+from pennon.expr import Expr, closed, filter_sql
 from pennon.storage.keys import primary_key
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _value(name: str, value: Any) -> str:
         )
     if not value.strip():
         raise InvalidOption(f"values={{{name!r}: ''}} is no SQL; the empty text is lit('').")
-    return value
+    return closed(value)
 
 
 def check_columns(names: Iterable[str], schema: pa.Schema, table: str) -> None:

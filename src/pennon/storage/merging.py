@@ -125,10 +125,20 @@ def source_of(
     """Return the rows to merge, with the columns they have, each key once.
 
     Raises:
+        InvalidOption: They could bring a primary key twice, because another key is merged on.
         SchemaMismatch: They lack a column of the key, or one that an inserted row needs.
         DuplicateKey: Two of them have one key.
     """
     rows = to_reader(data, schema, partial=True).read_all()
+    declared = primary_key(schema)
+    writes_key = rules.inserts or (
+        rules.when_matched == "update" and not set(declared).isdisjoint(rows.schema.names)
+    )
+    if declared and set(key) != set(declared) and writes_key:
+        raise InvalidOption(
+            f"{table} has the primary key {', '.join(declared)}; merge on it, because rows matched "
+            f"by {', '.join(key)} could bring one key twice."
+        )
     missing = [n for n in key if n not in rows.schema.names]
     if rules.inserts:
         given = rows.schema.names

@@ -13,6 +13,7 @@ __all__ = ["MAIN", "Ref", "check_branch"]
 MAIN = "main"
 _BRANCH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _LONGEST = 200
+_NEWEST = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,9 @@ class Ref:
             raise InvalidOption(f"{given[0]}= and {given[1]}= exclude each other; pass one.")
         if self.tag is not None and self.branch != MAIN:
             raise InvalidOption("A tag names its own branch; leave branch= out.")
-        if self.version is not None and (isinstance(self.version, bool) or self.version < 1):
+        if self.version is not None and (
+            isinstance(self.version, bool) or not 1 <= self.version < _NEWEST
+        ):
             raise InvalidOption(f"version={self.version!r} must be a number of 1 or more.")
         if self.as_of is not None and self.as_of.tzinfo is None:
             raise InvalidOption("as_of= needs a time zone, such as datetime.now(timezone.utc).")

@@ -40,7 +40,7 @@ class Lane:
         Raises:
             CommitConflict: The deadline came first.
         """
-        if not self.lock.acquire(timeout=deadline.remaining):
+        if not self.lock.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
             raise CommitConflict(
                 f"Other writers of this process kept {self.place.name} busy until the deadline; "
                 "raise deadline=, or retry.",

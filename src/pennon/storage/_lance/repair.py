@@ -73,6 +73,8 @@ def repaired(
     earlier = find(place, done.identity())
     twins = _twins(head, place, key, since, receipt.version) if earlier is None else None
     if twins is None:
+        if earlier is not None and rules.when_matched == "fail":
+            raise _refused(place)
         return receipt if earlier is None else _amended(receipt, earlier)
     if rules.when_matched == "update":
         align = replace(asked, operation="align")
@@ -89,12 +91,16 @@ def repaired(
         deadline,
     )
     if rules.when_matched == "fail":
-        raise DuplicateKey(
-            f"A rival inserted a key of the data into {place.name} at the same time; the rows of "
-            "this write were taken back.",
-            table=place.info.id,
-        )
+        raise _refused(place)
     return _amended(receipt, fixed)
+
+
+def _refused(place: Place) -> DuplicateKey:
+    return DuplicateKey(
+        f"A rival inserted a key of the data into {place.name} at the same time; the rows of this "
+        "write were taken back.",
+        table=place.info.id,
+    )
 
 
 def _amended(receipt: CommitReceipt, fixed: CommitReceipt) -> CommitReceipt:

@@ -17,6 +17,7 @@ from pennon.storage._lance.fragments import discard, file_names, peek, write_fil
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.keys import checked_rows
 
 if TYPE_CHECKING:
     import lance
@@ -54,7 +55,9 @@ def _replace(
     with translated(place.name, place.secrets):
         target = handle.schema if schema is None else schema
     known = repr(handle.lance_schema)
-    reader, any_rows = peek(to_reader(data, target))
+    checked = checked_rows(to_reader(data, target), None)
+    target = checked.schema
+    reader, any_rows = peek(checked)
     fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
     rows = sum(f.physical_rows for f in fragments)
 

@@ -26,6 +26,7 @@ from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage._memory.merge import merged, set_rows
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.writes import Writes
+from pennon.storage.keys import checked_rows
 from pennon.storage.merging import (
     NEW_KEYS,
     BySource,
@@ -270,7 +271,10 @@ class MemoryWrites(MemoryBase, Writes):
         if asked.operation == "replace" and expected is None:
             expected = held.latest
         known = held.versions[-1].schema
-        new = to_reader(data, schema or known).read_all()
+        reader = to_reader(data, schema or known)
+        if asked.operation != "append":
+            reader = checked_rows(reader, None)
+        new = reader.read_all()
 
         def checked(rows: pa.Table) -> _Change | None:
             if expected is not None and held.latest != expected:
