@@ -389,7 +389,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 _SOURCE_PATH = re.compile(r",?\s*/\S+\.rs:\d+(?::\d+)?")
 _SECRETS = re.compile(
-    r"(?i)((?:x-amz-)?(?:credential|signature|security-token)|sig|api[-_]?key|secret\w*|password|"
+    r"(?i)((?:x-amz-)?(?:credential|signature|security-token)|sig|(?:api|account|access)[-_]?key|secret\w*|password|"
     r"token|authorization)(=|:\s*|%3D)(?:bearer\s+)?[^\s&,;'\"]+"
 )
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")

@@ -18,7 +18,7 @@ __all__ = ["GENERIC", "KINDS", "ForeignKind", "make", "reach", "secret_keys"]
 
 _REACH_SECONDS = 3.0
 _SECRET = re.compile(
-    r"(?i)secret|token|password|credential|signature|\bsas\b|(^|[._-])key|headers?\."
+    r"(?i)secret|token|connection[_-]?string|password|credential|signature|\bsas\b|(^|[._-])key|headers?\."
 )
 _OPEN = frozenset({"access_key_id"})
 

@@ -16,7 +16,7 @@ from lance_namespace import LanceNamespace
 from lance_namespace.errors import InvalidInputError, UnsupportedOperationError, from_error_code
 from pydantic import BaseModel, ValidationError
 
-from pennon.errors import PennonError
+from pennon.errors import PennonError, StorageError
 from pennon.namespaces.abc import Id, Namespace, TableInfo
 from pennon.namespaces.names import DELIMITER, show_id
 
@@ -128,7 +128,20 @@ class LanceNamespaceAdapter(LanceNamespace):
         answer = server.client.call(operation, id=id, data=data, **fields)
         if response is str:
             return next(iter(answer.values()), "")
-        return response.model_validate(answer)
+        try:
+            found = response.model_validate(answer)
+        except ValidationError as error:
+            # The error's own text quotes the answer, which may hold credentials.
+            where = ".".join(
+                map(str, error.errors(include_url=False, include_input=False)[0]["loc"])
+            )
+            raise StorageError(
+                f"{server.root} answered {operation} in a shape that is not the specification's "
+                f"({where}); ask who runs it."
+            ) from None
+        if getattr(request, "vend_credentials", None) is False:
+            found.storage_options = None
+        return found
 
     def _ask_as_is(self, operation: str, request: Any, response: Any) -> Any:
         """Return the answer of the server to a request with credentials of its own, else None."""

@@ -17,7 +17,7 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _SECRET = re.compile(
-    r"(?i)secret|token|password|passwd|credential|signature|authori[sz]ation|cookie|bearer|"
+    r"(?i)secret|token|connection[_-]?string|password|passwd|credential|signature|authori[sz]ation|cookie|bearer|"
     r"(^|[._-])(api[_-]?key|account[_-]?key|access[_-]?key([_-]?id)?|private[_-]?key|sas|sig|key)"
     r"([._-]|$)|^headers?\."
 )

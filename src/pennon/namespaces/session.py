@@ -113,7 +113,7 @@ class Session:
         given = getattr(options.provider, "endpoint", None) or getattr(
             options.provider, "base_url", None
         )
-        if options.principal in self._reached or not given:
+        if options.principal in self._reached or not given or options.client.proxy_url:
             return
         parts = urlsplit(given)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

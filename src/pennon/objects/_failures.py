@@ -198,9 +198,10 @@ class Failure:
         return StorageError(f"The store refused the request for {what}: {said}.")
 
     def _said(self, secrets: Iterable[str]) -> str:
-        detail = _DETAIL.search(self.text)
+        text = redact(self.text, secrets)  # before anything is cut, or a part of a secret stays
+        detail = _DETAIL.search(text)
         parts = [str(self.status) if self.status else "", self.code]
         parts.append(detail[1].split("\n")[0].rstrip(".") if detail else "")
         if not any(parts):
-            parts = [self.kind or self.text.split("\n")[0][:300]]
-        return redact(" ".join(p for p in parts if p), secrets)
+            parts = [self.kind or text.split("\n")[0][:300]]
+        return " ".join(p for p in parts if p)

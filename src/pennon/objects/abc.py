@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Literal
 
 from pennon.errors import InvalidName, InvalidOption
@@ -177,13 +178,14 @@ class ObjectStore(abc.ABC):
     def delete_directory(self, prefix: str, *, deadline: float | Deadline | None = None) -> int:
         """Delete everything below a directory and return how many objects that were.
 
-        Not atomic. What is written there at the same time may stay.
+        Not atomic. What is written there at the same time may stay. The deadline is for each
+        batch of a thousand, so that a large directory goes bit by bit.
         """
-        end = Deadline.after(deadline, self.default_deadline)
-        keys = [meta.key for meta in self.list(prefix, deadline=end)]
-        if keys:
-            self.delete(*keys, deadline=end)
-        return len(keys)
+        count = 0
+        while batch := [m.key for m in islice(self.list(prefix, deadline=deadline), 1000)]:
+            self.delete(*batch, deadline=deadline)
+            count += len(batch)
+        return count
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

@@ -226,16 +226,32 @@ class Sweeper:
             if claim is None or claim.modified > self._before:
                 continue
             with contextlib.suppress(TableNotFound):
-                if not dry_run:
-                    self._change(lambda s, e=entry: self._drop_unwritten(s, e))
-                dropped.append(entry.id)
+                if dry_run or self._give_up(entry):
+                    dropped.append(entry.id)
         return tuple(sorted(e.id for e in empty)), tuple(sorted(dropped))
 
-    def _drop_unwritten(self, snapshot: Snapshot, entry: Entry) -> Change:
+    def _give_up(self, entry: Entry) -> bool:
+        """Drop a table without data: its name first; a creator that was faster gets it back.
+
+        One that commits after the second look finds the name gone, and acknowledges nothing.
+        """
+        location = entry.location or ""
+        self._change(lambda s: self._forget_unwritten(s, entry))
+        if has_data(self._store, location):
+            self._change(
+                lambda s: model.register_table(
+                    s.catalog, entry.id, location, properties=entry.properties
+                )
+            )
+            return False
+        FlatCatalog(self._store).finish(location)
+        return True
+
+    def _forget_unwritten(self, snapshot: Snapshot, entry: Entry) -> Change:
         now = model.get_table(snapshot.catalog, entry.id)
         if now.location != entry.location or has_data(self._store, entry.location or ""):
             raise model.table_not_found(entry.id)
-        return model.drop_table(snapshot.catalog, entry.id)
+        return model.deregister_table(snapshot.catalog, entry.id)
 
 
 def _named(snapshot: Snapshot) -> set[str]:

@@ -94,7 +94,7 @@ class Changes:
             if not is_confined(location):
                 continue
             if location in dropped:
-                if location.endswith(SUFFIX):
+                if not neighbours(change.catalog, location):
                     FlatCatalog(self._store).begin_drop(location)
             elif location.endswith(SUFFIX) or has_data(self._store, location):
                 self._store.put(f"{location}/{DEREGISTERED}", b"")
@@ -108,10 +108,7 @@ class Changes:
             if neighbours(change.catalog, location):
                 continue
             with contextlib.suppress(PennonError):
-                if location.endswith(SUFFIX):
-                    FlatCatalog(self._store).finish(location)
-                else:
-                    self._store.delete_directory(location)
+                FlatCatalog(self._store).finish(location)
 
     # -- V1 connections that meet a migration ------------------------------------------------------
 

@@ -165,6 +165,8 @@ class Manifest:
                     if attempt.pending and error.retryable:
                         continue
                     raise
+                if attempt.pending and snapshot.version >= attempt.pending[0]:
+                    continue  # what has that version may be ours: settle first
                 change = self._decide(rule, snapshot)
                 if change.is_empty:
                     return change
