@@ -26,7 +26,8 @@ class Writes(abc.ABC):
 
     * ``branch``: the branch to write to; nothing else changes, whatever happens.
     * ``write_id``: identity of this write. Repeating the call with the same one returns the first
-      receipt and writes nothing, also after the process was killed before it had the receipt.
+      receipt and writes nothing, also after the process was killed before it had the receipt. A
+      call that changed nothing, such as a delete that found no row, is not remembered.
     * ``deadline``: seconds to try to commit, once the data files are written; 60 if None.
     * ``commit_message``: a text kept with the version.
 
@@ -234,7 +235,8 @@ class Writes(abc.ABC):
         whatever process, with or without an index on it. A row that *another* tool, or an append
         without ``check_keys``, inserts with the same key while the merge is under way is seen
         before the receipt is given: the row is updated and the one of the merge deleted, so that
-        readers see two only in between. One that is appended after the merge is not seen.
+        readers see two only in between; that needs stable row ids, which tables made by pennon
+        have. One that is appended after the merge is not seen.
 
         The data are held in memory, and the key columns of the table are read. Data without some
         columns leave those as they are, or NULL in rows that are inserted. A key with a NULL
