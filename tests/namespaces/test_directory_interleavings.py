@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 
 import pennon
-from pennon.errors import TableNotFound
 from pennon.namespaces.directory import DirectoryNamespace, _care, _manifest
 
 
@@ -82,26 +81,3 @@ def test_the_sweeper_gives_a_name_back_to_a_creator_that_was_faster(
     assert report.dropped == ()
     assert pennon.open(ns).count_rows("t") == 1
     assert ns.describe_table("t").properties == {"k": "v"}
-
-
-def test_a_dropped_location_is_not_registered_while_its_data_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ns, other = DirectoryNamespace(tmp_path), DirectoryNamespace(tmp_path)
-    receipt = pennon.open(ns).create_table("t", [{"id": 1}])
-    assert receipt.rows_inserted == 1
-    place = Path(ns.describe_table("t").location).name
-    delete = ns._changes._delete_data
-    refused: list[TableNotFound] = []
-
-    def register_first(change: Any) -> None:
-        with pytest.raises(TableNotFound) as caught:
-            other.register_table("u", place)
-        refused.append(caught.value)
-        delete(change)
-
-    monkeypatch.setattr(ns._changes, "_delete_data", register_first)
-    ns.drop_table("t")
-    assert len(refused) == 1
-    assert list(other.list_tables()) == []
-    assert not (tmp_path / place).exists()

@@ -182,12 +182,16 @@ class ObjectStore(abc.ABC):
         batch of a thousand, so that a large directory goes bit by bit.
         """
         count = 0
-        while batch := [m.key for m in islice(self.list(prefix, deadline=deadline), 1000)]:
-            self.delete(*batch, deadline=deadline)
+        while True:
+            batch = [m.key for m in islice(self.list(prefix, deadline=deadline), _BATCH)]
+            if batch:
+                self.delete(*batch, deadline=deadline)
             count += len(batch)
-        return count
+            if len(batch) < _BATCH:
+                return count
 
 
+_BATCH = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 HIDDEN = ".pennon-"
 """Steps that begin so are temporary files of a store: no key has one, no listing shows one."""

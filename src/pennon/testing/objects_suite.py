@@ -421,7 +421,8 @@ class _StoreMachine(RuleBasedStateMachine):
     def create(self, key: str, write_id: str | None) -> None:
         self.put(key, if_absent=True, write_id=write_id)
 
-    @rule(key=_KEYS, back=st.integers(1, 3), write_id=st.sampled_from([None, "w1", "w2"]))
+    # One id is one write: a create and a swap never share one.
+    @rule(key=_KEYS, back=st.integers(1, 3), write_id=st.sampled_from([None, "s1", "s2"]))
     def swap(self, key: str, back: int, write_id: str | None) -> None:
         known = self.etags.get(key, [])
         pair = known[-back] if len(known) >= back else ("none", "none")

@@ -94,7 +94,7 @@ class Changes:
             if not is_confined(location):
                 continue
             if location in dropped:
-                if not neighbours(change.catalog, location):
+                if location.endswith(SUFFIX):
                     FlatCatalog(self._store).begin_drop(location)
             elif location.endswith(SUFFIX) or has_data(self._store, location):
                 self._store.put(f"{location}/{DEREGISTERED}", b"")
@@ -108,7 +108,10 @@ class Changes:
             if neighbours(change.catalog, location):
                 continue
             with contextlib.suppress(PennonError):
-                FlatCatalog(self._store).finish(location)
+                if location.endswith(SUFFIX):
+                    FlatCatalog(self._store).finish(location)
+                else:
+                    self._store.delete_directory(location)
 
     # -- V1 connections that meet a migration ------------------------------------------------------
 

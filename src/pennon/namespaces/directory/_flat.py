@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from pennon.errors import (
@@ -173,16 +172,9 @@ class FlatCatalog:
 
     def finish(self, location: str) -> bool:
         """Delete what a dropped table left, its marker last; return whether there was anything."""
-        marker, claim = f"{location}/{DEREGISTERED}", f"{location}/{RESERVED}"
-        left = (m.key for m in self.store.list(location) if m.key != marker)
-        anything = next(left, None) is not None
-        # In batches, so that a large table goes bit by bit, whatever the deadline of one listing.
-        while True:
-            keys = (m.key for m in self.store.list(location) if m.key not in {marker, claim})
-            batch = tuple(islice(keys, 1000))
-            if not batch:
-                break
-            self.store.delete(*batch)
-        self.store.delete(claim)
+        marker = f"{location}/{DEREGISTERED}"
+        keys = [meta.key for meta in self.store.list(location) if meta.key != marker]
+        keys.sort(key=lambda key: key.endswith(f"/{RESERVED}"))
+        self.store.delete(*keys)
         self.store.delete(marker)
-        return anything
+        return bool(keys)

@@ -392,7 +392,7 @@ class DirectoryNamespace(Namespace):
 
         def rule(snapshot: Snapshot) -> Change:
             change = model.register_table(snapshot.catalog, new, place, mode, kept)
-            if self._flat.state(place) == "dropped" or not has_data(self._store, place):
+            if not has_data(self._store, place):
                 raise TableNotFound(
                     f"There is no dataset at {location!r} to register as {show_id(new)}; "
                     "declare_table makes a new one.",
