@@ -12,10 +12,21 @@ from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import Id, IdLike
 from pennon.storage.refs import MAIN, Ref
 
-__all__ = ["ROW_ID", "Columns", "CommitReceipt", "Durability", "Order", "ScanRequest"]
+__all__ = [
+    "LEAST_BUDGET",
+    "ROW_ID",
+    "Columns",
+    "CommitReceipt",
+    "Durability",
+    "Order",
+    "ScanRequest",
+]
 
 ROW_ID = "_rowid"
 """The column that holds the row ids."""
+
+LEAST_BUDGET = 16 << 20
+"""Bytes of the smallest memory budget of a scan."""
 
 Durability = Literal["os", "disk"]
 
@@ -68,6 +79,9 @@ class ScanRequest:
     """Whether to add a last column ``_rowid``: a number that no other row of this version has."""
     batch_size: int | None = field(default=None, kw_only=True)
     """Rows of a batch at most; None for what is fast."""
+    memory_budget: int | None = field(default=None, kw_only=True)
+    """Bytes that reading may hold at once, the batch that was returned last included, at least
+    16 MiB; None for what is fast. A scan that cannot be sure to stay below it is refused."""
     branch: str = field(default=MAIN, kw_only=True)
     version: int | None = field(default=None, kw_only=True)
     """A version of the branch; None for its newest."""
@@ -79,6 +93,7 @@ class ScanRequest:
         _check_number("limit", self.limit, 0)
         _check_number("offset", self.offset, 0)
         _check_number("batch_size", self.batch_size, 1)
+        _check_number("memory_budget", self.memory_budget, LEAST_BUDGET)
         if isinstance(self.columns, str):
             raise InvalidOption(f"columns={self.columns!r} must be a list of names.")
         _check_names("columns", self.names or ())
