@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pennon.namespaces.abc import TableInfo as TableInfo
     from pennon.namespaces.connect import connect as connect
     from pennon.namespaces.session import Session as Session
+    from pennon.storage.abc import ColumnChange as ColumnChange
     from pennon.storage.abc import CommitReceipt as CommitReceipt
     from pennon.storage.abc import ScanRequest as ScanRequest
     from pennon.storage.abc import StorageBackend as StorageBackend
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ColumnChange": "pennon.storage.abc",
     "CommitReceipt": "pennon.storage.abc",
     "Expr": "pennon.expr",
     "Namespace": "pennon.namespaces.abc",
@@ -46,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ColumnChange",
     "CommitReceipt",
     "Expr",
     "Namespace",

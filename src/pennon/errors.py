@@ -7,7 +7,8 @@ Catch by what you would do next, not by who failed::
     │                    TagNotFound IndexNotFound ColumnNotFound TransactionNotFound
     │                    ObjectNotFound RootNotFound
     ├─ AlreadyExists     NamespaceAlreadyExists TableAlreadyExists BranchAlreadyExists
-    │                    TagAlreadyExists IndexAlreadyExists ObjectAlreadyExists
+    │                    TagAlreadyExists IndexAlreadyExists ColumnAlreadyExists
+    │                    ObjectAlreadyExists
     ├─ Conflict          CommitConflict PreconditionFailed NamespaceNotEmpty InvalidState
     │                    TablePinned
     ├─ InvalidInput      InvalidName InvalidURI InvalidOption InvalidFilter SchemaMismatch
@@ -33,6 +34,7 @@ __all__ = [
     "AlreadyExists",
     "BranchAlreadyExists",
     "BranchNotFound",
+    "ColumnAlreadyExists",
     "ColumnNotFound",
     "CommitConflict",
     "Conflict",
@@ -204,6 +206,12 @@ class BranchAlreadyExists(AlreadyExists):
     """The table has a branch of this name already."""
 
     code = 23
+
+
+class ColumnAlreadyExists(AlreadyExists):
+    """The table has a column of this name already."""
+
+    code = 13
 
 
 class ObjectAlreadyExists(AlreadyExists):

@@ -8,6 +8,7 @@ from typing import Self
 
 from pennon.namespaces.abc import Namespace
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
+from pennon.storage.abc.columns import ColumnChange
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
@@ -16,6 +17,7 @@ from pennon.storage.abc.writes import Writes
 
 __all__ = [
     "BranchInfo",
+    "ColumnChange",
     "CommitReceipt",
     "Durability",
     "ScanRequest",
