@@ -15,7 +15,7 @@ Catch by what you would do next, not by who failed::
     │                    DuplicateKey
     ├─ PermissionDenied  Unauthenticated
     ├─ Unsupported       MissingExtra UnsafeStore
-    ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt
+    ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt NotDurable
     └─ OutcomeUnknown
 
 Every error carries ``kind`` (a stable machine code), ``retryable``, ``context`` (names and numbers
@@ -53,6 +53,7 @@ __all__ = [
     "NamespaceAlreadyExists",
     "NamespaceNotEmpty",
     "NamespaceNotFound",
+    "NotDurable",
     "NotFound",
     "ObjectAlreadyExists",
     "ObjectNotFound",
@@ -338,6 +339,14 @@ class DeadlineExceeded(StorageError, TimeoutError):
 
 class Corrupt(StorageError):
     """What is stored cannot be read back."""
+
+
+class NotDurable(StorageError):
+    """A write was committed, and the disk failed to keep it.
+
+    Everybody sees it; it may be gone when the power fails. ``context["receipt"]`` is its receipt.
+    Repeating the write does not help: what the system could not write it may have thrown away.
+    """
 
 
 class OutcomeUnknown(PennonError):

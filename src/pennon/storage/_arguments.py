@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import to_reader
 from pennon.errors import InvalidInput, InvalidOption
+from pennon.objects.abc import Durability
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AUTOMATIC", "check_mode", "check_write_id", "rows_of"]
+__all__ = ["AUTOMATIC", "check_durability", "check_mode", "check_write_id", "rows_of"]
 
 AUTOMATIC = "auto-"
 """What write ids begin with that nobody chose."""
@@ -41,6 +42,17 @@ def check_write_id(write_id: str | None) -> str:
     if not isinstance(write_id, str) or not write_id:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"write_id={write_id!r} must be a unique string, or None.")
     return write_id
+
+
+def check_durability(durability: Durability) -> Durability:
+    """Return the durability if it is one.
+
+    Raises:
+        InvalidOption: It is not.
+    """
+    if durability not in ("os", "disk"):
+        raise InvalidOption(f"durability={durability!r} must be 'os' or 'disk'.")
+    return durability
 
 
 def check_mode(mode: str, schema: pa.Schema | None, *, check_keys: bool) -> None:

@@ -32,7 +32,7 @@ from pennon.storage._lance.history import (
     transaction_file,
 )
 from pennon.storage._lance.places import Place
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 
 if TYPE_CHECKING:
     import lance
@@ -55,6 +55,7 @@ class Asked:
     seconds: float
     """How long to try to commit, once the data files are written."""
     message: str | None = None
+    durability: Durability = "os"
 
     def identity(self) -> Write:
         """Return the write without what it did: enough to find it."""

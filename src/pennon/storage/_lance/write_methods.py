@@ -10,7 +10,7 @@ from pennon.errors import CommitConflict
 from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_mode, check_write_id
+from pennon.storage._arguments import check_durability, check_mode, check_write_id
 from pennon.storage._changes import check_values, check_where
 from pennon.storage._lance.append import append
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
@@ -22,7 +22,7 @@ from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.replace import overwrite, replace_at
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.writes import Writes
 from pennon.storage.merging import NEW_KEYS, BySource, Matched, MergeRules, NotMatched
 from pennon.storage.refs import MAIN
@@ -46,12 +46,13 @@ class LanceWrites(LanceBase, Writes):
         check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Append or overwrite rows; see :meth:`Writes.write`."""
         check_mode(mode, schema, check_keys=check_keys)
-        asked = self._asked(mode, write_id, deadline, commit_message)
+        asked = self._asked(mode, write_id, deadline, commit_message, durability)
         if check_keys:
             return self._merge(table, data, None, NEW_KEYS, branch, asked)
         if mode == "append":
@@ -78,11 +79,12 @@ class LanceWrites(LanceBase, Writes):
         expected_version: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
-        asked = self._asked("replace", write_id, deadline, commit_message)
+        asked = self._asked("replace", write_id, deadline, commit_message, durability)
         return self._once(
             table, branch, asked, lambda at: replace_at(at, data, schema, expected_version, asked)
         )
@@ -93,11 +95,12 @@ class LanceWrites(LanceBase, Writes):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete all rows; see :meth:`Writes.truncate`."""
-        asked = self._asked("truncate", write_id, deadline, commit_message)
+        asked = self._asked("truncate", write_id, deadline, commit_message, durability)
         return self._once(table, branch, asked, lambda place: truncate(place, asked))
 
     def delete_rows(
@@ -108,12 +111,13 @@ class LanceWrites(LanceBase, Writes):
         all_rows: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
         condition = check_where(where)
-        asked = self._asked("delete", write_id, deadline, commit_message)
+        asked = self._asked("delete", write_id, deadline, commit_message, durability)
         return self._once(
             table,
             branch,
@@ -129,12 +133,13 @@ class LanceWrites(LanceBase, Writes):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Set columns of rows; see :meth:`Writes.update`."""
         expressions, condition = check_values(values), filter_sql(where)
-        asked = self._asked("update", write_id, deadline, commit_message)
+        asked = self._asked("update", write_id, deadline, commit_message, durability)
         return self._once(
             table, branch, asked, lambda place: update(place, expressions, condition, asked)
         )
@@ -152,6 +157,7 @@ class LanceWrites(LanceBase, Writes):
         not_matched_by_source_if: Expr | str | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -163,7 +169,7 @@ class LanceWrites(LanceBase, Writes):
             when_not_matched_by_source=when_not_matched_by_source,
             not_matched_by_source_if=not_matched_by_source_if,
         )
-        asked = self._asked("merge", write_id, deadline, commit_message)
+        asked = self._asked("merge", write_id, deadline, commit_message, durability)
         return self._merge(table, data, on, rules, branch, asked)
 
     def _merge(
@@ -183,7 +189,12 @@ class LanceWrites(LanceBase, Writes):
         )
 
     def _asked(
-        self, operation: str, write_id: str | None, deadline: float | None, message: str | None
+        self,
+        operation: str,
+        write_id: str | None,
+        deadline: float | None,
+        message: str | None,
+        durability: Durability = "os",
     ) -> Asked:
         return Asked(
             operation,
@@ -191,6 +202,7 @@ class LanceWrites(LanceBase, Writes):
             repeated=write_id is not None,
             seconds=COMMIT_SECONDS if deadline is None else deadline,
             message=message,
+            durability=check_durability(durability),
         )
 
     def _once(

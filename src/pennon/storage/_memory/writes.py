@@ -14,7 +14,7 @@ from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_mode, check_write_id
+from pennon.storage._arguments import check_durability, check_mode, check_write_id
 from pennon.storage._changes import (
     cast_values,
     check_all_rows,
@@ -24,7 +24,7 @@ from pennon.storage._changes import (
 )
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage._memory.merge import merged, set_rows
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.writes import Writes
 from pennon.storage.keys import checked_rows
 from pennon.storage.merging import (
@@ -50,6 +50,10 @@ class _Asked:
     write_id: str | None
     deadline: float | None
     message: str | None
+    durability: Durability = "os"
+
+    def __post_init__(self) -> None:
+        check_durability(self.durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,13 @@ class MemoryWrites(MemoryBase, Writes):
         check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Append or overwrite rows; see :meth:`Writes.write`."""
         check_mode(mode, schema, check_keys=check_keys)
-        asked = _Asked(mode, write_id, deadline, commit_message)
+        asked = _Asked(mode, write_id, deadline, commit_message, durability)
         if check_keys:
             return self._merge(table, data, None, NEW_KEYS, branch, asked)
 
@@ -118,11 +123,12 @@ class MemoryWrites(MemoryBase, Writes):
         expected_version: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
-        asked = _Asked("replace", write_id, deadline, commit_message)
+        asked = _Asked("replace", write_id, deadline, commit_message, durability)
         return self._written(table, branch, asked, data, schema, _replaced, expected_version)
 
     def truncate(
@@ -131,11 +137,12 @@ class MemoryWrites(MemoryBase, Writes):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete all rows; see :meth:`Writes.truncate`."""
-        asked = _Asked("truncate", write_id, deadline, commit_message)
+        asked = _Asked("truncate", write_id, deadline, commit_message, durability)
         return self._once(
             table,
             branch,
@@ -151,12 +158,13 @@ class MemoryWrites(MemoryBase, Writes):
         all_rows: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
         condition = check_where(where)
-        asked = _Asked("delete", write_id, deadline, commit_message)
+        asked = _Asked("delete", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
         def change(rows: pa.Table) -> _Change | None:
@@ -182,12 +190,13 @@ class MemoryWrites(MemoryBase, Writes):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Set columns of rows; see :meth:`Writes.update`."""
         expressions, condition = check_values(values), filter_sql(where)
-        asked = _Asked("update", write_id, deadline, commit_message)
+        asked = _Asked("update", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
         def change(rows: pa.Table) -> _Change | None:
@@ -215,6 +224,7 @@ class MemoryWrites(MemoryBase, Writes):
         not_matched_by_source_if: Expr | str | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -226,7 +236,7 @@ class MemoryWrites(MemoryBase, Writes):
             when_not_matched_by_source=when_not_matched_by_source,
             not_matched_by_source_if=not_matched_by_source_if,
         )
-        asked = _Asked("merge", write_id, deadline, commit_message)
+        asked = _Asked("merge", write_id, deadline, commit_message, durability)
         return self._merge(table, data, on, rules, branch, asked)
 
     def _merge(

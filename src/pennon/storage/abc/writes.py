@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.expr import Expr
 from pennon.namespaces.abc import IdLike
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.merging import BySource, Matched, NotMatched
 from pennon.storage.refs import MAIN
 
@@ -28,6 +28,12 @@ class Writes(abc.ABC):
     * ``write_id``: identity of this write. Repeating the call with the same one returns the first
       receipt and writes nothing, also after the process was killed before it had the receipt. A
       call that changed nothing, such as a delete that found no row, is not remembered.
+    * ``durability``: what the receipt promises if the power fails. ``"os"``: nothing; the operating
+      system writes its files when it likes, and a killed process loses nothing. ``"disk"``: every
+      file that the new version is made of, also those that others wrote before, and every directory
+      that names them, up to the root of the disk, are on the disk before the receipt. In a bucket
+      an object is durable once it is there, so both are the same; tables in memory have no disk.
+      What writers with ``"os"`` can do to it is in the documentation.
     * ``deadline``: seconds to try to commit, once the data files are written; 60 if None.
     * ``commit_message``: a text kept with the version.
 
@@ -37,6 +43,7 @@ class Writes(abc.ABC):
     * ``BranchNotFound``: it has no such branch.
     * ``CommitConflict``: rivals won again and again, or the table was dropped meanwhile.
     * ``OutcomeUnknown``: the fate of the write could not be settled; repeat it with its write id.
+    * ``NotDurable``: it was committed and everybody sees it, but the disk failed to keep it.
     """
 
     @abc.abstractmethod
@@ -50,6 +57,7 @@ class Writes(abc.ABC):
         check_keys: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -70,6 +78,7 @@ class Writes(abc.ABC):
                 key is there already; with the guarantee of :meth:`merge_insert`.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
             commit_message: A text kept with the version.
 
@@ -110,6 +119,7 @@ class Writes(abc.ABC):
         expected_version: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -122,6 +132,7 @@ class Writes(abc.ABC):
             expected_version: The version to replace; the newest one when the call begins if None.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
             commit_message: A text kept with the version.
 
@@ -137,6 +148,7 @@ class Writes(abc.ABC):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -154,6 +166,7 @@ class Writes(abc.ABC):
         all_rows: bool = False,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -167,6 +180,7 @@ class Writes(abc.ABC):
             all_rows: Whether a condition that is true of every row, such as ``"1 = 1"``, is meant.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
             commit_message: A text kept with the version.
 
@@ -183,6 +197,7 @@ class Writes(abc.ABC):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -199,6 +214,7 @@ class Writes(abc.ABC):
             where: The condition; None for all rows.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
             commit_message: A text kept with the version.
 
@@ -223,6 +239,7 @@ class Writes(abc.ABC):
         not_matched_by_source_if: Expr | str | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -257,6 +274,7 @@ class Writes(abc.ABC):
             not_matched_by_source_if: Condition on such a row: only those are deleted.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
             commit_message: A text kept with the version.
 
