@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pennon.storage._memory.branches import MemoryBranches
+from pennon.storage._memory.metadata import MemoryMetadata
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.tables import MemoryTables
 from pennon.storage._memory.versions import MemoryVersions
@@ -13,7 +14,13 @@ __all__ = ["MemoryBackend"]
 
 
 class MemoryBackend(
-    MemoryTables, MemoryReads, MemoryWrites, MemoryBranches, MemoryVersions, StorageBackend
+    MemoryTables,
+    MemoryReads,
+    MemoryWrites,
+    MemoryBranches,
+    MemoryVersions,
+    MemoryMetadata,
+    StorageBackend,
 ):
     """Arrow tables in memory under the names of a memory catalog, gone when the process ends.
 

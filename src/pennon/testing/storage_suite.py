@@ -24,6 +24,7 @@ from pennon.errors import (
 from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
 from pennon.testing._storage_branches import BranchCases
 from pennon.testing._storage_merge import MergeCases
+from pennon.testing._storage_metadata import MetadataCases
 from pennon.testing._storage_reads import ReadCases
 from pennon.testing._storage_tables import TableCases
 from pennon.testing._storage_versions import VersionCases
@@ -34,7 +35,9 @@ __all__ = ["StorageBackendSuite"]
 ROWS = [{"id": 1, "name": "ada"}, {"id": 2, "name": None}, {"id": 3, "name": "Grace 🚀"}]
 
 
-class StorageBackendSuite(TableCases, ReadCases, BranchCases, VersionCases, WriteCases, MergeCases):
+class StorageBackendSuite(
+    TableCases, ReadCases, BranchCases, VersionCases, MetadataCases, WriteCases, MergeCases
+):
     """Tests that every :class:`~pennon.storage.abc.StorageBackend` passes.
 
     Subclass it in a test module and say where an empty backend comes from::

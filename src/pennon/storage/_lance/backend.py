@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pennon.storage._lance.branch_methods import LanceBranches
+from pennon.storage._lance.metadata_methods import LanceMetadata
 from pennon.storage._lance.read_methods import LanceReads
 from pennon.storage._lance.table_methods import LanceTables
 from pennon.storage._lance.version_methods import LanceVersions
@@ -13,7 +14,13 @@ __all__ = ["LanceBackend"]
 
 
 class LanceBackend(
-    LanceTables, LanceReads, LanceVersions, LanceWrites, LanceBranches, StorageBackend
+    LanceTables,
+    LanceReads,
+    LanceMetadata,
+    LanceVersions,
+    LanceWrites,
+    LanceBranches,
+    StorageBackend,
 ):
     """Tables as plain Lance datasets that every Lance tool reads.
 

@@ -133,6 +133,11 @@ class MemoryBase:
 
     def _at(self, table: IdLike, ref: Ref) -> tuple[Id, pa.Table]:
         """Return the rows of the state that is meant."""
+        id, _, rows = self._numbered(table, ref)
+        return id, rows
+
+    def _numbered(self, table: IdLike, ref: Ref) -> tuple[Id, int, pa.Table]:
+        """Return the version that is meant, and its rows."""
         id, held = self._held(table)
         branch, version = ref.branch, ref.version
         if ref.tag is not None:
@@ -147,14 +152,16 @@ class MemoryBase:
         there = branch_of(id, held, branch)
         if ref.as_of is not None:
             version = there.first - 1 + bisect_right(there.times, ref.as_of)
-        rows = there.at(there.latest if version is None else version)
+        if version is None:
+            version = there.latest
+        rows = there.at(version)
         if rows is None:
             raise VersionNotFound(
                 f"{show_id(id)} has no such version ({ref}); versions {there.first} to "
                 f"{there.latest} are kept.",
                 table=id,
             )
-        return id, rows
+        return id, version, rows
 
 
 def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:

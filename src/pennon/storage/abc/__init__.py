@@ -9,6 +9,7 @@ from typing import Self
 from pennon.namespaces.abc import Namespace
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.columns import ColumnChange
+from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
@@ -22,12 +23,14 @@ __all__ = [
     "Durability",
     "ScanRequest",
     "StorageBackend",
+    "TableStats",
     "TagInfo",
+    "VersionFile",
     "VersionInfo",
 ]
 
 
-class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, abc.ABC):
+class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, Metadata, abc.ABC):
     """Tables under the names of a namespace.
 
     Data is anything with ``__arrow_c_stream__`` (pyarrow, polars, pandas, duckdb), an iterable of
