@@ -67,14 +67,14 @@ class Rows:
         if computed is None:
             check_columns(names or (), schema, self.id)
         else:
-            self._check_computed(computed)
+            self.check_computed(computed)
         order = [name for name, _ in request.ordering]
         check_order(order, schema, self.id)
         # Lance panics when it is to put no rows in order.
         ordering = [] if request.limit == 0 else request.ordering
         # Without row ids Lance can neither order by what is not returned nor return only constants.
         hidden = computed is not None or (names is not None and not set(order) <= set(names))
-        with self._reading(computes=computed is not None):
+        with self.reading(computes=computed is not None):
             reader = self.handle.scanner(
                 columns=names if computed is None else _closed(computed),
                 filter=filter_sql(request.filter),
@@ -95,7 +95,7 @@ class Rows:
 
     def count(self, filter: Expr | str | None) -> int:
         """Count rows; see :meth:`StorageBackend.count_rows`."""
-        with self._reading():
+        with self.reading():
             return int(self.handle.count_rows(filter_sql(filter)))
 
     def ids(self, filter: Expr | str | None = None) -> pa.ChunkedArray:
@@ -154,13 +154,13 @@ class Rows:
             schema = schema.remove(schema.get_field_index(without))
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with self._asking() if asks else self._reading(computes=computes):
+            with self._asking() if asks else self.reading(computes=computes):
                 for batch in reader:
                     yield batch if without is None else batch.drop_columns([without])
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _check_computed(self, computed: Mapping[str, str]) -> None:
+    def check_computed(self, computed: Mapping[str, str]) -> None:
         """Tell which of the computed columns cannot be understood, and why."""
         for name, text in computed.items():
             with self.guard():
@@ -184,7 +184,7 @@ class Rows:
                     raise ours from None
 
     @contextlib.contextmanager
-    def _reading(self, *, computes: bool = False) -> Generator[None]:
+    def reading(self, *, computes: bool = False) -> Generator[None]:
         """Type the errors of the block; what fails on a row is the filter, or a computed column."""
         with self.guard():
             try:
