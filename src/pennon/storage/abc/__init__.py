@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pennon.namespaces.abc import Namespace
+from pennon.namespaces.abc import IdLike, Namespace
+from pennon.namespaces.names import parse_id
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
+from pennon.storage.abc.capabilities import Capable
 from pennon.storage.abc.columns import ColumnChange
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
@@ -15,6 +18,10 @@ from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
 from pennon.storage.abc.versions import VersionInfo, Versions
 from pennon.storage.abc.writes import Writes
+from pennon.storage.refs import MAIN, Ref
+
+if TYPE_CHECKING:
+    from pennon.storage.table import Table
 
 __all__ = [
     "BranchInfo",
@@ -30,7 +37,7 @@ __all__ = [
 ]
 
 
-class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, Metadata, abc.ABC):
+class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, Metadata, Capable, abc.ABC):
     """Tables under the names of a namespace.
 
     Data is anything with ``__arrow_c_stream__`` (pyarrow, polars, pandas, duckdb), an iterable of
@@ -41,6 +48,35 @@ class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, Metadata
     @abc.abstractmethod
     def namespace(self) -> Namespace:
         """The catalog whose names this backend stores tables under."""
+
+    def table(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        version: int | None = None,
+        tag: str | None = None,
+        as_of: datetime | None = None,
+    ) -> Table:
+        """Return a table to hold in the hand, with the methods of this backend that take its id.
+
+        Asks nothing of the store: whether there is such a table, its methods tell.
+
+        Args:
+            table: Its id.
+            branch: The branch to work on.
+            version: A version of it to read; None for the newest, whenever it is asked.
+            tag: A tag instead.
+            as_of: A time instead.
+
+        Raises:
+            InvalidName: A name no table or branch can have.
+            InvalidOption: More than one of ``version``, ``tag`` and ``as_of``.
+        """
+        from pennon.storage.table import Table
+
+        ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
+        return Table(self, parse_id(table, what="table"), ref)
 
     def close(self) -> None:
         """Release what only this backend holds."""

@@ -16,9 +16,10 @@ from pennon.errors import (
 )
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import check_new, parse_id, show_id
-from pennon.storage._arguments import check_write_id, rows_of
+from pennon.storage._arguments import check_durability, check_write_id, rows_of
 from pennon.storage.abc.branches import Branches
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.capabilities import needs
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import Versions
 from pennon.storage.abc.writes import Writes
 from pennon.storage.keys import checked_rows, same_columns, with_primary_key
@@ -51,6 +52,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         rows: pa.RecordBatchReader,
         properties: dict[str, str] | None,
         write_id: str,
+        durability: Durability,
     ) -> CommitReceipt:
         """Create a table, or raise ``TableAlreadyExists``."""
 
@@ -110,6 +112,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
+        durability: Durability = "os",
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
@@ -129,6 +132,8 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             properties: Strings the catalog keeps with the table.
             write_id: Identity of this write: repeating the call with the same one returns the
                 first receipt.
+            durability: ``"os"``, or ``"disk"``: the name of the table is then on the disk as well,
+                if the catalog is a directory there; see :class:`Writes`.
 
         Raises:
             TableAlreadyExists: The name is taken; nothing of this call remains.
@@ -146,7 +151,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             raise InvalidOption(f"mode={mode!r} must be 'create' or 'exist_ok'.")
         rows = checked_rows(rows, primary_key)
         try:
-            return self._create(id, rows, properties, named)
+            return self._create(id, rows, properties, named, check_durability(durability))
         except TableAlreadyExists:
             if mode == "create":
                 raise
@@ -161,6 +166,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
+        durability: Durability = "os",
     ) -> CommitReceipt:
         """Create a table without rows; see :meth:`create_table`."""
         return self.create_table(
@@ -169,6 +175,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             primary_key=primary_key,
             properties=properties,
             write_id=write_id,
+            durability=durability,
         )
 
     def open_or_create_table(
@@ -206,6 +213,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             )
         return found
 
+    @needs("rename")
     def rename_table(self, table: IdLike, new: IdLike) -> None:
         """Rename a table, or move it to another namespace; its data stay where they are.
 

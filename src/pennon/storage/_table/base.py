@@ -1,0 +1,103 @@
+"""What a table object binds, and what may be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import InvalidState
+from pennon.namespaces.abc import Id
+from pennon.namespaces.names import show_id
+from pennon.storage.refs import MAIN, Ref
+
+if TYPE_CHECKING:
+    from pennon.storage.abc import StorageBackend
+
+__all__ = ["TableBase"]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class TableBase:
+    """A table of a backend, at a branch that moves or at one fixed state."""
+
+    backend: StorageBackend
+    id: Id
+    """Relative to the backend."""
+    ref: Ref
+    """Which state is meant."""
+
+    @property
+    def branch(self) -> str:
+        """The branch; meaningless for a tag, which names its own."""
+        return self.ref.branch
+
+    @property
+    def version(self) -> int | None:
+        """The version it is fixed to, if it was fixed by one."""
+        return self.ref.version
+
+    @property
+    def tag(self) -> str | None:
+        """The tag it is fixed to, if it was fixed by one."""
+        return self.ref.tag
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The time it is fixed to, if it was fixed by one."""
+        return self.ref.as_of
+
+    def __str__(self) -> str:
+        return show_id(self.id) if self.ref == Ref() else f"{show_id(self.id)} ({self.ref})"
+
+    def _fixed(self) -> str | None:
+        """Return by which option this is fixed to one state."""
+        return next((n for n in ("version", "tag", "as_of") if getattr(self, n) is not None), None)
+
+    def _on(self, operation: str, *also: str) -> str:
+        """Return the branch to work on.
+
+        Args:
+            operation: What is to be done.
+            *also: The options by which it may be fixed all the same.
+
+        Raises:
+            InvalidState: This is fixed to a state, and the operation is not about one.
+        """
+        fixed = self._fixed()
+        if fixed is None or fixed in also:
+            return self.branch
+        raise InvalidState(
+            f"{self} is one state of the table, which stays as it is: {operation} needs a branch. "
+            f"Call it on .on({self.branch!r}).",
+            table=self.id,
+            **{fixed: getattr(self, fixed)},
+        )
+
+    def _whole(self, operation: str) -> Id:
+        """Return the id, for what concerns the table with all its branches.
+
+        Raises:
+            InvalidState: This is a branch or a state of the table.
+        """
+        if self.ref != Ref():
+            raise InvalidState(
+                f"{operation} concerns the table with all its branches, but this is {self}. Call "
+                f"it on .on({MAIN!r}).",
+                table=self.id,
+                branch=self.branch,
+            )
+        return self.id
+
+    def _identity(self) -> tuple[Any, ...]:
+        catalog = self.backend.namespace
+        full = self.backend._full(self.id)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        return type(self.backend), catalog.kind, catalog.root, full, self.ref
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TableBase):
+            return NotImplemented
+        return type(self) is type(other) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
