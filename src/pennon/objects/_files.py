@@ -147,6 +147,27 @@ class Tree:
                 return found, _read(file.fileno(), max(0, min(end, found.st_size) - start))
         return None
 
+    def sync(self, key: str, *, directory: bool) -> bool:
+        """Sync a file or a directory, by whomever it was written; False if there is none."""
+        with _absent_is_none(), self.parent(key) as (fd, name):
+            flags = _INSIDE if directory else os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            found = os.open(name, flags | os.O_NONBLOCK, dir_fd=fd)
+            try:
+                _sync(found)
+            finally:
+                os.close(found)
+            return True
+        return False
+
+    def sync_root(self) -> None:
+        """Sync the root and all entries that lead to it, as far up as this user may."""
+        fd = self._open_root(make=False, sync=False)
+        try:
+            _sync(fd)
+        finally:
+            os.close(fd)
+        _sync_above(self.root)
+
     def walk(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Iterate over all regular files below a directory; sweep old temporary files."""
         with _absent_is_none(), self.directory(_steps(prefix), make=False, sync=False) as fd:

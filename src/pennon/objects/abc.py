@@ -175,6 +175,22 @@ class ObjectStore(abc.ABC):
             InvalidOption: Both ``if_absent`` and ``if_match``.
         """
 
+    def sync(self, *keys: str, deadline: float | Deadline | None = None) -> None:
+        """Return once objects, by whomever they were written, survive a loss of power.
+
+        On a local disk each file is synced, and each directory that leads to one, the root and
+        those above it included. In a bucket every object is durable that can be read.
+
+        Args:
+            *keys: Which; none syncs the way to the root alone.
+            deadline: Seconds.
+
+        Raises:
+            ObjectNotFound: There is no such object.
+            StorageError: The disk failed; ``context["key"]`` says on what. Trying again proves
+                nothing, because the system may have thrown away what it could not write.
+        """
+
     def delete_directory(self, prefix: str, *, deadline: float | Deadline | None = None) -> int:
         """Delete everything below a directory and return how many objects that were.
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from pennon.errors import ObjectAlreadyExists, ObjectNotFound, PreconditionFailed
+from pennon.errors import (
+    ObjectAlreadyExists,
+    ObjectNotFound,
+    PennonError,
+    PreconditionFailed,
+)
 from pennon.objects import _files
 from pennon.objects.abc import (
     Durability,
@@ -22,6 +28,9 @@ from pennon.retry import Backoff, Deadline
 from pennon.uri import Uri
 
 __all__ = ["LocalStore"]
+
+_AT_ONCE = 8
+"""Files synced at the same time: the disk then writes its journal once for several."""
 
 
 class LocalStore(ObjectStore):
@@ -137,6 +146,39 @@ class LocalStore(ObjectStore):
                 with contextlib.suppress(FileNotFoundError):
                     return self._put(key, draft, if_absent, if_match, end)
             return self._put(key, draft, if_absent, if_match, end)
+
+    def sync(self, *keys: str, deadline: float | Deadline | None = None) -> None:
+        """Sync files and the directories that lead to them; see :meth:`ObjectStore.sync`."""
+        end = Deadline.after(deadline, self.default_deadline)
+        names: set[str] = set()
+        for key in keys:
+            check_key(key)
+            steps = key.split("/")[:-1]
+            names |= {"/".join(steps[:n]) for n in range(1, len(steps) + 1)}
+
+        def one(key: str, *, directory: bool = False) -> None:
+            end.check(f"syncing {key!r} in {self.uri}")
+            try:
+                with _files.translated(self.uri.path, key):
+                    if not self._files.sync(key, directory=directory):
+                        raise ObjectNotFound(f"{self.uri} holds no object {key!r}.", key=key)
+            except PennonError as error:
+                error.context.setdefault("key", key)
+                raise
+
+        def way(key: str) -> None:
+            one(key, directory=True)
+
+        with (
+            ThreadPoolExecutor(_AT_ONCE) if len(keys) > _AT_ONCE else contextlib.nullcontext() as p
+        ):
+            side_by_side = map if p is None else p.map
+            for _ in side_by_side(one, keys):
+                pass
+            for _ in side_by_side(way, sorted(names)):
+                pass
+        with _files.translated(self.uri.path, ""):
+            self._files.sync_root()
 
     def _put(
         self,

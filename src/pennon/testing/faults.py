@@ -116,6 +116,9 @@ class _Wrapper(ObjectStore):
             deadline=deadline,
         )
 
+    def sync(self, *keys: str, deadline: float | Deadline | None = None) -> None:
+        self.inner.sync(*keys, deadline=deadline)
+
 
 class FaultyStore(_Wrapper):
     """A store that keeps the contract and fails by plan.

@@ -32,6 +32,8 @@ MANIFEST = "__manifest"
 _WRITE_ID = "pennon.write_id"
 # One request reads the rows of some thousand tables, where Lance's own guess makes five.
 _BLOCK = 1 << 20
+# Manifests are named so that the newest comes first in a listing, or by their plain number.
+_LAST = 2**64 - 1
 _ABSENT = re.compile(r"Dataset at path .+ was not found: Not found: \S+/_versions")
 _NO_VERSION = re.compile(r"/_versions/\d+\.manifest was not found|Version not found")
 _LOST = re.compile(
@@ -207,6 +209,21 @@ class LanceTable:
         if keys:
             with contextlib.suppress(PennonError):
                 self.store.delete(*keys)
+
+    def sync(self, handle: Any | None) -> None:
+        """Put a version on the disk, with the way to it; without one only the way to the root.
+
+        Raises:
+            ObjectNotFound: It was cleaned up meanwhile.
+        """
+        if handle is None or self._uri.scheme != "file":
+            self.store.sync()
+            return
+        data = [f"data/{f.path}" for x in handle.get_fragments() for f in x.metadata.files]
+        manifests = [f"_versions/{n}.manifest" for n in (handle.version, _LAST - handle.version)]
+        known = [*manifests, "_versions/latest_version_hint.json"]
+        there = [key for key in known if self.store.head(f"{MANIFEST}/{key}") is not None]
+        self.store.sync(*(f"{MANIFEST}/{key}" for key in (*data, *there)))
 
     def clean(self, handle: Any, older_than: timedelta, *, dry_run: bool) -> tuple[int, int]:
         """Remove old versions; return how many versions and how many bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -19,6 +20,7 @@ from pennon.errors import (
     InvalidState,
     NamespaceNotFound,
     NotFound,
+    ObjectNotFound,
     OutcomeUnknown,
     PennonError,
     PermissionDenied,
@@ -108,6 +110,16 @@ class Manifest:
     def open(self) -> Any | None:
         """Return Lance's handle of the latest version, None if there is no catalog."""
         return self._lance.open()
+
+    def sync(self) -> None:
+        """Put the newest version on the disk."""
+        for _ in range(5):
+            with contextlib.suppress(ObjectNotFound):
+                return self._lance.sync(self._lance.open())
+        raise Unavailable(
+            f"{self._uri}/{MANIFEST} is cleaned faster than it can be kept; give the cleaner a "
+            "grace period."
+        )
 
     def clean(self, older_than: Any, *, dry_run: bool) -> tuple[int, int]:
         """Remove old versions; return how many, and how many bytes they took."""

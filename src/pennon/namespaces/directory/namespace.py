@@ -202,6 +202,10 @@ class DirectoryNamespace(Namespace):
         """
         self._changes.certify()
 
+    def sync(self) -> None:
+        """Put the catalog as it is now on the disk, with the way to it; a bucket keeps it."""
+        self._manifest.sync()
+
     # -- layout ------------------------------------------------------------------------------------
 
     def _look(self) -> Snapshot | None:
@@ -273,9 +277,6 @@ class DirectoryNamespace(Namespace):
             )
         return entry
 
-    def _no_namespace(self, id: Id) -> NamespaceNotFound:
-        return model.namespace_not_found(id)
-
     # -- namespaces --------------------------------------------------------------------------------
 
     def create_namespace(
@@ -304,7 +305,7 @@ class DirectoryNamespace(Namespace):
         snapshot = self._look()
         if snapshot is None:
             if above:
-                raise self._no_namespace(above)
+                raise model.namespace_not_found(above)
             return Page(())
         found = self._ask(snapshot, lambda c: model.list_namespaces(c, above))
         return page_of(found, limit, page_token)
@@ -316,7 +317,7 @@ class DirectoryNamespace(Namespace):
             return NamespaceInfo(())
         snapshot = self._look()
         if snapshot is None:
-            raise self._no_namespace(parsed)
+            raise model.namespace_not_found(parsed)
         entry = self._ask(snapshot, lambda c: model.get_namespace(c, parsed))
         snapshot.check(parsed)
         return NamespaceInfo(entry.id, entry.properties)
@@ -433,7 +434,7 @@ class DirectoryNamespace(Namespace):
         snapshot = self._look()
         if snapshot is None:
             if above:
-                raise self._no_namespace(above)
+                raise model.namespace_not_found(above)
             found = self._flat.tables(include_declared=include_declared)
         else:
             found = self._ask(snapshot, lambda c: model.list_tables(c, above, recursive=recursive))
@@ -507,7 +508,7 @@ class DirectoryNamespace(Namespace):
 
     def _declare_flat(self, id: Id) -> TableInfo:
         if len(id) != 1:
-            raise self._no_namespace(id[:-1])
+            raise model.namespace_not_found(id[:-1])
         self._enter_flat()
         self._flat.declare(id)
         entry = self._flat_entry(id)
@@ -521,8 +522,7 @@ class DirectoryNamespace(Namespace):
         self._enter_flat()
         self._flat.drop(id)
         if self._manifest.open() is not None:
-            entry = self._flat_entry(id)
-            self._changes.forget(entry)
+            self._changes.forget(self._flat_entry(id))
 
     # -- maintenance -------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def _commit_all(place: Place, jobs: list[_Job], deadline: Deadline) -> None:
             LanceOperation.Append(fragments),
             first.write,
             file_names(fragments),
-            others=tuple((job.write, job.asked.repeated) for job in jobs[1:]),
+            others=tuple((job.write, job.asked) for job in jobs[1:]),
             kept=True,
             retries=_FOLLOWS,
         )

@@ -40,7 +40,15 @@ from pennon.storage.refs import MAIN, Ref
 if TYPE_CHECKING:
     from pennon.objects.abc import ObjectMeta
 
-__all__ = ["PATIENCE", "check_kept", "create_branch", "delete_branch", "list_branches", "source_of"]
+__all__ = [
+    "PATIENCE",
+    "check_kept",
+    "create_branch",
+    "delete_branch",
+    "list_branches",
+    "ref_of",
+    "source_of",
+]
 
 _CLAIMS = "_pennon/branches"
 PATIENCE = timedelta(seconds=30)
@@ -150,7 +158,7 @@ def _name(main: Place, name: str, claim: _Claim) -> None:
         "metadata": {},
     }
     with contextlib.suppress(ObjectAlreadyExists):
-        main.store().put(_ref(name), json.dumps(content).encode(), if_absent=True)
+        main.store().put(ref_of(name), json.dumps(content).encode(), if_absent=True)
 
 
 def _settle(main: Place, name: str) -> None:
@@ -315,7 +323,8 @@ def _key(name: str) -> str:
     return f"{_CLAIMS}/{quote(name, safe='')}"
 
 
-def _ref(name: str) -> str:
+def ref_of(name: str) -> str:
+    """Return the object of a table by which Lance knows a branch."""
     return f"_refs/branches/{quote(name, safe='')}.json"
 
 

@@ -82,8 +82,8 @@ class Attempt:
     write: Write
     files: tuple[str, ...] = ()
     """Objects below the table that it names and no version did before."""
-    others: tuple[tuple[Write, bool], ...] = ()
-    """Other writes that the same commit makes, and whether each may be repeated."""
+    others: tuple[tuple[Write, Asked], ...] = ()
+    """Other writes that the same commit makes, and what their callers said of them."""
     kept: bool = False
     """Whether the files serve the next attempt too; else they are deleted when this one loses."""
     retries: int = 0
@@ -219,9 +219,9 @@ class _Commit:
             transaction_properties=_properties(attempt),
         )
         self._tried.append(base)
-        for write, repeated in ((attempt.write, self._asked.repeated), *attempt.others):
-            if repeated:
-                remember(self._place, write, base)
+        for write, asked in ((attempt.write, self._asked), *attempt.others):
+            if asked.repeated:
+                remember(self._place, write, base, asked.durability)
         try:
             return LanceDataset.commit(handle, transaction, max_retries=attempt.retries).version
         except BaseException as error:

@@ -23,7 +23,7 @@ from pennon.namespaces.abc import Id
 from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
-from pennon.storage.abc import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 
 if TYPE_CHECKING:
     import lance
@@ -142,9 +142,14 @@ def read_receipt(
     return write.receipt(place.info.id, place.branch, version, transaction)
 
 
-def remember(place: Place, write: Write, version: int) -> None:
-    """Leave a note that a write is about to be committed on top of a version."""
-    place.store().put(f"{_TRIED}/{write.uuid}/{version}", write.key.encode())
+def remember(place: Place, write: Write, version: int, durability: Durability) -> None:
+    """Leave a note that a write is about to be committed on top of a version.
+
+    It is as durable as the commit is to be, and before that: else the commit could survive a loss
+    of power without it, and be repeated.
+    """
+    key = f"{_TRIED}/{write.uuid}/{version}"
+    place.store().put(key, write.key.encode(), durability=durability)
 
 
 def noted(place: Place, write: Write) -> set[int]:

@@ -76,15 +76,28 @@ def lane_of(place: Place) -> Generator[Lane]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(location: str, write_id: str) -> Generator[None]:
-    """Let callers of this process with one write id pass one after the other."""
-    key = location, write_id
+def one_at_a_time(place: Place, write_id: str, deadline: Deadline) -> Generator[None]:
+    """Let callers of this process with one write id pass one after the other.
+
+    Raises:
+        CommitConflict: The deadline came first.
+    """
+    key = place.location, write_id
     with _guard:
         lock, waiting = _busy.get(key, (threading.Lock(), 0))
         _busy[key] = lock, waiting + 1
     try:
-        with lock:
+        if not lock.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+            raise CommitConflict(
+                f"Another call writes {write_id!r} to {place.name} since before the deadline; "
+                "repeat this one to learn what came of it.",
+                table=place.info.id,
+                write_id=write_id,
+            )
+        try:
             yield
+        finally:
+            lock.release()
     finally:
         with _guard:
             lock, waiting = _busy.pop(key)

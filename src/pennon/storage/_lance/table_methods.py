@@ -9,10 +9,11 @@ from pennon.errors import CommitConflict, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
 from pennon.storage._lance.create import create
+from pennon.storage._lance.durability import keep
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.tables import TableLifecycle
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LanceTables(LanceBase, TableLifecycle):
         rows: pa.RecordBatchReader,
         properties: dict[str, str] | None,
         write_id: str,
+        durability: Durability,
     ) -> CommitReceipt:
         places: list[Place] = []
 
@@ -38,7 +40,7 @@ class LanceTables(LanceBase, TableLifecycle):
             self._prove(place)
 
         with self._unless_dropped(places, CommitConflict):
-            return create(
+            receipt = create(
                 self._namespace,
                 id,
                 rows,
@@ -47,6 +49,10 @@ class LanceTables(LanceBase, TableLifecycle):
                 write_id=write_id,
                 seconds=COMMIT_SECONDS,
             )
+            if durability == "disk":
+                place = Place.of(self._namespace, self._namespace.describe_table(id))
+                keep(self._namespace, place, receipt)
+        return receipt
 
     def get_table_schema(
         self,

@@ -8,7 +8,7 @@ from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.diff import diff
 from pennon.storage._lance.versions import list_versions, rollback
 from pennon.storage._lance.write_methods import LanceWrites
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import VersionInfo, Versions, check_page
 from pennon.storage.refs import MAIN, Ref
 
@@ -45,12 +45,13 @@ class LanceVersions(LanceWrites, Versions):
         expected: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
         old = Ref(branch=branch, version=version)
-        asked = self._asked("rollback", write_id, deadline, commit_message)
+        asked = self._asked("rollback", write_id, deadline, commit_message, durability)
         return self._once(
             table, old.branch, asked, lambda at: rollback(at, version, expected, asked)
         )

@@ -14,9 +14,11 @@ from pennon.storage._arguments import check_durability, check_mode, check_write_
 from pennon.storage._changes import check_values, check_where
 from pennon.storage._lance.append import append
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
+from pennon.storage._lance.branches import ref_of
 from pennon.storage._lance.change import delete, truncate, update
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import check_mapping
+from pennon.storage._lance.durability import keep
 from pennon.storage._lance.history import find
 from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
@@ -205,6 +207,21 @@ class LanceWrites(LanceBase, Writes):
             durability=check_durability(durability),
         )
 
+    def _check_branch(self, place: Place, asked: Asked) -> None:
+        """Make sure that nobody deleted the branch under a write: its rows would be nowhere.
+
+        Raises:
+            CommitConflict: Somebody did.
+        """
+        if place.branch == MAIN or place.on(MAIN).store().head(ref_of(place.branch)) is not None:
+            return
+        raise CommitConflict(
+            f"{place.name} was deleted while being written; create it again, then retry.",
+            table=place.info.id,
+            branch=place.branch,
+            write_id=asked.write_id,
+        )
+
     def _once(
         self,
         table: IdLike,
@@ -224,14 +241,20 @@ class LanceWrites(LanceBase, Writes):
         """
         place = self._place(table, branch)
         self._prove(place)
-        alone = one_at_a_time(place.location, asked.write_id)
+        end = Deadline.after(asked.seconds, asked.seconds)
+        alone = one_at_a_time(place, asked.write_id, end)
         with (
             self._unless_dropped([place], CommitConflict),
             alone if asked.repeated else contextlib.nullcontext(),
         ):
             found = find(place, asked.identity()) if asked.repeated else None
-            if found is not None:
-                return found if again is None else again(place, found)
-            receipt = write(place)
-        check_mapping(self._namespace, place, asked.write_id)
+            if found is None:
+                receipt = write(place)
+                self._check_branch(place, asked)
+            else:
+                receipt = found if again is None else again(place, found)
+            if asked.durability == "disk":
+                keep(self._namespace, place, receipt)
+        if found is None:
+            check_mapping(self._namespace, place, asked.write_id)
         return receipt

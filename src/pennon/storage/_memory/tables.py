@@ -10,7 +10,7 @@ from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage.abc.tables import TableLifecycle
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class MemoryTables(MemoryBase, TableLifecycle):
         rows: pa.RecordBatchReader,
         properties: dict[str, str] | None,
         write_id: str,
+        durability: Durability,  # noqa: ARG002 - memory has no disk
     ) -> CommitReceipt:
         held_rows = rows.read_all()
         try:

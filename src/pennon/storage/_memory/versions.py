@@ -8,9 +8,9 @@ from pennon.errors import CommitConflict, Unsupported
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_write_id
+from pennon.storage._arguments import check_durability, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import VersionInfo, Versions, check_page
 from pennon.storage.refs import MAIN, Ref
 
@@ -50,12 +50,14 @@ class MemoryVersions(MemoryBase, Versions):
         expected: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
         ref = Ref(branch=branch, version=version)
         named = check_write_id(write_id)
+        check_durability(durability)
         Deadline.after(deadline, 60)
         id, held = self._held(table, branch)
         with held.lock:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pennon.errors import InvalidOption
 from pennon.namespaces.abc import IdLike
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Versions(abc.ABC):
         expected: int | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -114,6 +115,7 @@ class Versions(abc.ABC):
             branch: The branch.
             write_id: Identity of this write: repeating the call with the same one returns the
                 first receipt and writes nothing.
+            durability: ``"os"`` or ``"disk"``; see :class:`~pennon.storage.abc.writes.Writes`.
             deadline: Seconds to try to commit; 60 if None.
             commit_message: Kept with the version.
 

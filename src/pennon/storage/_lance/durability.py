@@ -1,0 +1,187 @@
+"""Durability: what a version is made of, put on the disk before its receipt is given.
+
+Lance never syncs a file. A version is there after a loss of power if its manifest is, and every
+file that this names, whoever wrote it and whenever; so all of them are synced, except those this
+process synced before: they never change. With them go the directories on the way, the object that
+names a branch, and the catalog that names the table.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pennon.errors import NotDurable, ObjectNotFound, StorageError, VersionNotFound
+from pennon.namespaces.abc import Namespace
+from pennon.objects import ObjectStore, open_store
+from pennon.storage._lance.branches import ref_of
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.places import Place
+from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.refs import MAIN
+from pennon.uri import Uri, parse_uri
+
+if TYPE_CHECKING:
+    import lance
+
+__all__ = ["DurableCatalog", "keep"]
+
+_TABLES = 256
+_LAST = 2**64 - 1
+
+
+@runtime_checkable
+class DurableCatalog(Protocol):
+    """A catalog on a disk, which can be told to keep what it says."""
+
+    def sync(self) -> None:
+        """Put the catalog as it is now on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What this process knows to be on the disk of one branch of a table."""
+
+    manifest: str = ""
+    """The etag of a manifest: everything it names is kept, and so is the name of the table."""
+    files: frozenset[str] = frozenset()
+
+
+_kept: OrderedDict[str, _Kept] = OrderedDict()
+_failed: dict[str, str] = {}
+"""What the disk said when it failed, by branch: what it kept of that can never be known."""
+_locks = [threading.Lock() for _ in range(64)]
+
+
+def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
+    """Put the version a receipt names on the disk, with its name; in a bucket, it is.
+
+    Args:
+        namespace: The catalog that names the table.
+        place: The branch of the table.
+        receipt: Of the commit.
+
+    Raises:
+        NotDurable: The disk failed.
+    """
+    if place.uri.scheme != "file":
+        return
+    try:
+        # Writers of one table that wait here find the work of the one before them done.
+        with _locks[hash(place.location) % len(_locks)]:
+            _keep(namespace, place, receipt.version)
+    except StorageError as error:
+        _failed[place.location] = error.message
+        raise NotDurable(
+            f"Version {receipt.version} of {place.name} is committed and can be read, but the disk "
+            f"failed to keep it ({error.message}); check the disk, and write the rows elsewhere.",
+            table=receipt.table,
+            write_id=receipt.write_id,
+            receipt=receipt,
+        ) from None
+
+
+def _keep(namespace: Namespace, place: Place, version: int) -> None:
+    for _ in range(5):
+        try:
+            handle = place.open(version)
+        except VersionNotFound:
+            # Cleaned up already: what was in it is in the versions after it.
+            handle = place.open()
+        try:
+            return _keep_version(namespace, place, handle)
+        except ObjectNotFound:
+            continue
+    raise StorageError(f"Files of {place.name} are removed faster than they can be kept.")
+
+
+def _keep_version(namespace: Namespace, place: Place, handle: lance.LanceDataset) -> None:
+    store = place.store()
+    manifest = _manifest(store, handle.version)
+    before = _kept.get(place.location, _Kept())
+    if before.manifest == manifest[1]:
+        return
+    if place.location in _failed:
+        raise StorageError(_failed[place.location])
+    named = list(_named(place, handle))
+    by_root: dict[str, list[str]] = {str(place.uri): _beside(store, handle, manifest[0])}
+    for uri, key in named:
+        if f"{uri}/{key}" not in before.files:
+            by_root.setdefault(str(uri), []).append(key)
+    if place.branch != MAIN:
+        by_root.setdefault(str(place.on(MAIN).uri), []).append(ref_of(place.branch))
+    for root, keys in by_root.items():
+        open_store(parse_uri(root), place.options).sync(*keys, deadline=_seconds(keys))
+    if not before.manifest and isinstance(namespace, DurableCatalog):
+        namespace.sync()
+    _kept[place.location] = _Kept(manifest[1], frozenset(f"{uri}/{key}" for uri, key in named))
+    _kept.move_to_end(place.location)
+    while len(_kept) > _TABLES:
+        _kept.popitem(last=False)
+
+
+def _seconds(keys: list[str]) -> float:
+    """Return how long a disk may take to sync files; a slow one some hundred in a second."""
+    return 60 + len(keys) / 50
+
+
+def _manifest(store: ObjectStore, version: int) -> tuple[str, str]:
+    """Return the key and the etag of the manifest of a version, in either scheme of naming."""
+    for name in (f"{_LAST - version:020d}", str(version)):
+        meta = store.head(f"_versions/{name}.manifest")
+        if meta is not None:
+            return meta.key, meta.etag
+    raise ObjectNotFound(f"{store.uri} has no manifest of version {version}.")
+
+
+def _beside(store: ObjectStore, handle: lance.LanceDataset, manifest: str) -> list[str]:
+    """Return what a version has besides the files it names: manifest, hint and transaction."""
+    found = [manifest]
+    try:
+        transaction: Any = handle.read_transaction(handle.version)
+        found.append(f"_transactions/{transaction.read_version}-{transaction.uuid}.txn")
+    except TypeError:
+        # pylance cannot show a compaction that moved an index; the manifest holds a copy.
+        pass
+    found.append("_versions/latest_version_hint.json")
+    return [found[0], *(key for key in found[1:] if store.head(key) is not None)]
+
+
+def _named(place: Place, handle: lance.LanceDataset) -> Iterator[tuple[Uri, str]]:
+    """Yield the root and the key of each file that a version names."""
+    with translated(place.name, place.secrets):
+        bases: dict[int, Any] = handle.base_paths()
+        fragments = [f.metadata for f in handle.get_fragments()]
+        indexes: list[Any] = handle.describe_indices()
+
+    def root(base: int | None) -> Uri:
+        return place.uri if base is None else parse_uri(bases[base].path)
+
+    def data(base: int | None) -> str:
+        return "data/" if base is None or bases[base].is_dataset_root else ""
+
+    for fragment in fragments:
+        for file in fragment.files:
+            yield root(file.base_id), f"{data(file.base_id)}{file.path}"
+        if fragment.deletion_file is not None:
+            cut: Any = fragment.deletion_file
+            yield root(cut.base_id), cut.path(fragment.id)
+    for index in indexes:
+        for segment in index.segments:
+            uri = root(segment.base_id)
+            for meta in open_store(uri, place.options).list(f"_indices/{segment.uuid}"):
+                yield uri, meta.key
+
+
+def _forget() -> None:
+    """Start with free locks in a forked child: who held them is not in it."""
+    for n in range(len(_locks)):
+        _locks[n] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
