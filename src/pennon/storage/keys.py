@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pennon.arrow import to_reader
@@ -11,10 +11,32 @@ from pennon.errors import ColumnNotFound, DuplicateKey, InvalidName, InvalidOpti
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["checked_rows", "primary_key", "same_columns", "with_primary_key"]
+__all__ = [
+    "check_names",
+    "checked_rows",
+    "primary_key",
+    "same_columns",
+    "with_primary_key",
+    "without_key",
+]
 
 _KEY = b"lance-schema:unenforced-primary-key"
 _POSITION = b"lance-schema:unenforced-primary-key:position"
+_RESERVED = frozenset(
+    {
+        "_rowid",
+        "_rowaddr",
+        "_rowoffset",
+        "_row_created_at_version",
+        "_row_last_updated_at_version",
+        "_distance",
+        "_score",
+        "_relevance_score",
+        "query_index",
+        "_change",
+    }
+)
+"""What Lance and pennon call columns that they add to results."""
 
 
 def primary_key(schema: pa.Schema) -> tuple[str, ...]:
@@ -26,6 +48,12 @@ def primary_key(schema: pa.Schema) -> tuple[str, ...]:
             position = said.get(_POSITION, b"")
             found.append((int(position) if position.isdigit() else 0, place, field.name))
     return tuple(name for _, _, name in sorted(found))
+
+
+def without_key(field: pa.Field) -> pa.Field:
+    """Return a column that is not said to belong to a primary key."""
+    said = {k: v for k, v in (field.metadata or {}).items() if k not in (_KEY, _POSITION)}
+    return field.with_metadata(said or None)
 
 
 def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema:
@@ -69,6 +97,25 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
     return pa.schema(fields, metadata=schema.metadata)
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that no column can have.
+
+    Raises:
+        InvalidName: One that Lance cannot read or filter by, or that results need for themselves.
+    """
+    for name in names:
+        if not isinstance(name, str) or not name or "`" in name or "." in name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidName(
+                f"The column {name!r} cannot be stored: Lance allows no empty name, and none with "
+                "a dot or a back-tick; rename it."
+            )
+        if name in _RESERVED:
+            raise InvalidName(
+                f"The column {name!r} cannot be stored: results have a column of this name that is "
+                "something else; rename it."
+            )
+
+
 def checked_rows(
     rows: pa.RecordBatchReader, key: str | Sequence[str] | None
 ) -> pa.RecordBatchReader:
@@ -84,12 +131,7 @@ def checked_rows(
     """
     import pyarrow as pa
 
-    for name in rows.schema.names:
-        if not name or "`" in name or "." in name:
-            raise InvalidName(
-                f"The column {name!r} cannot be stored: Lance allows no empty name, and none with "
-                "a dot or a back-tick; rename it."
-            )
+    check_names(rows.schema.names)
     names = primary_key(rows.schema)
     if key is None and not names:
         return rows

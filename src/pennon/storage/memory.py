@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pennon.storage._memory.branches import MemoryBranches
+from pennon.storage._memory.columns import MemoryColumns
 from pennon.storage._memory.metadata import MemoryMetadata
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.tables import MemoryTables
@@ -16,6 +17,7 @@ __all__ = ["MemoryBackend"]
 class MemoryBackend(
     MemoryTables,
     MemoryReads,
+    MemoryColumns,
     MemoryWrites,
     MemoryBranches,
     MemoryVersions,

@@ -23,6 +23,7 @@ from pennon.errors import (
 )
 from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
 from pennon.testing._storage_branches import BranchCases
+from pennon.testing._storage_columns import ColumnCases
 from pennon.testing._storage_merge import MergeCases
 from pennon.testing._storage_metadata import MetadataCases
 from pennon.testing._storage_reads import ReadCases
@@ -36,7 +37,14 @@ ROWS = [{"id": 1, "name": "ada"}, {"id": 2, "name": None}, {"id": 3, "name": "Gr
 
 
 class StorageBackendSuite(
-    TableCases, ReadCases, BranchCases, VersionCases, MetadataCases, WriteCases, MergeCases
+    TableCases,
+    ReadCases,
+    BranchCases,
+    VersionCases,
+    MetadataCases,
+    WriteCases,
+    ColumnCases,
+    MergeCases,
 ):
     """Tests that every :class:`~pennon.storage.abc.StorageBackend` passes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pennon.storage._lance.branch_methods import LanceBranches
+from pennon.storage._lance.column_methods import LanceColumns
 from pennon.storage._lance.metadata_methods import LanceMetadata
 from pennon.storage._lance.read_methods import LanceReads
 from pennon.storage._lance.table_methods import LanceTables
@@ -17,6 +18,7 @@ class LanceBackend(
     LanceTables,
     LanceReads,
     LanceMetadata,
+    LanceColumns,
     LanceVersions,
     LanceWrites,
     LanceBranches,

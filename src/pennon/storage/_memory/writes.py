@@ -41,11 +41,13 @@ from pennon.storage.refs import MAIN
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MemoryWrites"]
+__all__ = ["Asked", "Change", "MemoryWrites"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
+    """What the caller says of a write."""
+
     operation: str
     write_id: str | None
     deadline: float | None
@@ -57,7 +59,9 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class Change:
+    """What a write makes of a version."""
+
     rows: pa.Table
     inserted: int = 0
     updated: int = 0
@@ -83,16 +87,16 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> CommitReceipt:
         """Append or overwrite rows; see :meth:`Writes.write`."""
         check_mode(mode, schema, check_keys=check_keys)
-        asked = _Asked(mode, write_id, deadline, commit_message, durability)
+        asked = Asked(mode, write_id, deadline, commit_message, durability)
         if check_keys:
             return self._merge(table, data, None, NEW_KEYS, branch, asked)
 
-        def append(rows: pa.Table, new: pa.Table) -> _Change | None:
+        def append(rows: pa.Table, new: pa.Table) -> Change | None:
             import pyarrow as pa
 
             if not new.num_rows:
                 return None
-            return _Change(pa.concat_tables([rows, new]), inserted=new.num_rows)
+            return Change(pa.concat_tables([rows, new]), inserted=new.num_rows)
 
         change = append if mode == "append" else _replaced
         return self._written(table, branch, asked, data, schema, change)
@@ -128,7 +132,7 @@ class MemoryWrites(MemoryBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
-        asked = _Asked("replace", write_id, deadline, commit_message, durability)
+        asked = Asked("replace", write_id, deadline, commit_message, durability)
         return self._written(table, branch, asked, data, schema, _replaced, expected_version)
 
     def truncate(
@@ -142,12 +146,12 @@ class MemoryWrites(MemoryBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete all rows; see :meth:`Writes.truncate`."""
-        asked = _Asked("truncate", write_id, deadline, commit_message, durability)
+        asked = Asked("truncate", write_id, deadline, commit_message, durability)
         return self._once(
             table,
             branch,
             asked,
-            lambda rows: _Change(rows.slice(0, 0), deleted=rows.num_rows) if rows else None,
+            lambda rows: Change(rows.slice(0, 0), deleted=rows.num_rows) if rows else None,
         )
 
     def delete_rows(
@@ -164,10 +168,10 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> CommitReceipt:
         """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
         condition = check_where(where)
-        asked = _Asked("delete", write_id, deadline, commit_message, durability)
+        asked = Asked("delete", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
-        def change(rows: pa.Table) -> _Change | None:
+        def change(rows: pa.Table) -> Change | None:
             import pyarrow as pa
 
             from pennon.storage._lance.conditions import satisfying
@@ -178,7 +182,7 @@ class MemoryWrites(MemoryBase, Writes):
                 return None
             gone = set(found)
             left = [n for n in range(rows.num_rows) if n not in gone]
-            return _Change(rows.take(pa.array(left, pa.int64())), deleted=len(found))
+            return Change(rows.take(pa.array(left, pa.int64())), deleted=len(found))
 
         return self._once(table, branch, asked, change)
 
@@ -196,10 +200,10 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> CommitReceipt:
         """Set columns of rows; see :meth:`Writes.update`."""
         expressions, condition = check_values(values), filter_sql(where)
-        asked = _Asked("update", write_id, deadline, commit_message, durability)
+        asked = Asked("update", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
-        def change(rows: pa.Table) -> _Change | None:
+        def change(rows: pa.Table) -> Change | None:
             from pennon.storage._lance.conditions import computed
 
             check_columns(expressions, rows.schema, shown)
@@ -207,7 +211,7 @@ class MemoryWrites(MemoryBase, Writes):
             if not found:
                 return None
             new = cast_values(new, expressions, rows.schema, shown)
-            return _Change(set_rows(rows, found, new), updated=len(found))
+            return Change(set_rows(rows, found, new), updated=len(found))
 
         return self._once(table, branch, asked, change)
 
@@ -236,7 +240,7 @@ class MemoryWrites(MemoryBase, Writes):
             when_not_matched_by_source=when_not_matched_by_source,
             not_matched_by_source_if=not_matched_by_source_if,
         )
-        asked = _Asked("merge", write_id, deadline, commit_message, durability)
+        asked = Asked("merge", write_id, deadline, commit_message, durability)
         return self._merge(table, data, on, rules, branch, asked)
 
     def _merge(
@@ -246,7 +250,7 @@ class MemoryWrites(MemoryBase, Writes):
         on: str | Sequence[str] | None,
         rules: MergeRules,
         branch: str,
-        asked: _Asked,
+        asked: Asked,
     ) -> CommitReceipt:
         id, held = self._held(table, branch)
         earlier = held.receipts.get((asked.operation, check_write_id(asked.write_id)))
@@ -257,9 +261,9 @@ class MemoryWrites(MemoryBase, Writes):
         key = key_of(on, schema, shown)
         source = source_of(data, schema, key, rules, shown)
 
-        def change(rows: pa.Table) -> _Change | None:
+        def change(rows: pa.Table) -> Change | None:
             made = merged(rows, source, key, rules, shown)
-            return _Change(*made) if any(made[1:]) else None
+            return Change(*made) if any(made[1:]) else None
 
         return self._once(table, branch, asked, change)
 
@@ -267,10 +271,10 @@ class MemoryWrites(MemoryBase, Writes):
         self,
         table: IdLike,
         branch: str,
-        asked: _Asked,
+        asked: Asked,
         data: Any,
         schema: pa.Schema | None,
-        change: Callable[[pa.Table, pa.Table], _Change | None],
+        change: Callable[[pa.Table, pa.Table], Change | None],
         expected: int | None = None,
     ) -> CommitReceipt:
         """Read the rows of a write outside of the lock, unless it was done before."""
@@ -286,7 +290,7 @@ class MemoryWrites(MemoryBase, Writes):
             reader = checked_rows(reader, None)
         new = reader.read_all()
 
-        def checked(rows: pa.Table) -> _Change | None:
+        def checked(rows: pa.Table) -> Change | None:
             if expected is not None and held.latest != expected:
                 raise CommitConflict(
                     f"{show_id(id)} is at version {held.latest}, not {expected}: somebody wrote to "
@@ -307,8 +311,8 @@ class MemoryWrites(MemoryBase, Writes):
         self,
         table: IdLike,
         branch: str,
-        asked: _Asked,
-        change: Callable[[pa.Table], _Change | None],
+        asked: Asked,
+        change: Callable[[pa.Table], Change | None],
     ) -> CommitReceipt:
         """Make a change of the newest version, or return its receipt if it was made before."""
         named = check_write_id(asked.write_id)
@@ -339,5 +343,5 @@ class MemoryWrites(MemoryBase, Writes):
         return self._held(table, branch)[1] is held
 
 
-def _replaced(rows: pa.Table, new: pa.Table) -> _Change:
-    return _Change(new, inserted=new.num_rows, deleted=rows.num_rows)
+def _replaced(rows: pa.Table, new: pa.Table) -> Change:
+    return Change(new, inserted=new.num_rows, deleted=rows.num_rows)

@@ -11,7 +11,7 @@ from pennon.namespaces.abc import IdLike, Namespace
 from pennon.namespaces.names import parse_id
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.capabilities import Capable
-from pennon.storage.abc.columns import ColumnChange
+from pennon.storage.abc.columns import ColumnChange, TableColumns
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
@@ -37,7 +37,9 @@ __all__ = [
 ]
 
 
-class StorageBackend(TableLifecycle, Reads, Writes, Branches, Versions, Metadata, Capable, abc.ABC):
+class StorageBackend(
+    TableLifecycle, Reads, Writes, TableColumns, Branches, Versions, Metadata, Capable, abc.ABC
+):
     """Tables under the names of a namespace.
 
     Data is anything with ``__arrow_c_stream__`` (pyarrow, polars, pandas, duckdb), an iterable of

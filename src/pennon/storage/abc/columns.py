@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pennon.expr import Expr
 from pennon.namespaces.abc import IdLike
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class TableColumns(abc.ABC):
         progress: Progress | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -94,6 +95,7 @@ class TableColumns(abc.ABC):
             progress: Called after each batch of a function.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds to try to commit, once the values are computed; 60 if None.
             commit_message: A text kept with the version.
 
@@ -101,8 +103,7 @@ class TableColumns(abc.ABC):
             ColumnAlreadyExists: The table has a column of this name.
             ColumnNotFound: An expression or ``read_columns`` names a column it lacks.
             InvalidName: A name that no column can have.
-            InvalidFilter: An expression cannot be understood.
-            InvalidInput: An expression fails on a row.
+            InvalidInput: An expression cannot be understood, or fails on a row.
             InvalidOption: No columns, or options that are for a function only.
             SchemaMismatch: A function returned other columns than ``schema`` says, or another
                 number of rows than it was given.
@@ -116,6 +117,7 @@ class TableColumns(abc.ABC):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -123,13 +125,15 @@ class TableColumns(abc.ABC):
 
         >>> db.alter_columns("docs", {"n": ColumnChange(name="count", type=pa.int64())})
 
-        A column keeps its place. Its index goes with the type, and stays otherwise.
+        A column keeps its place. If a type changes, the columns of the call are written anew, and
+        their indexes are dropped; otherwise no row is read or written, but to look for NULL.
 
         Args:
             table: Its id.
             changes: Columns by their present names.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds to try to commit, once values of a new type are written; 60 if None.
             commit_message: A text kept with the version.
 
@@ -150,6 +154,7 @@ class TableColumns(abc.ABC):
         *,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -160,6 +165,7 @@ class TableColumns(abc.ABC):
             columns: Their names; one column at least must stay.
             branch: See :class:`Writes`, as for the rest.
             write_id: Identity of this write.
+            durability: ``"os"`` or ``"disk"``.
             deadline: Seconds to try to commit; 60 if None.
             commit_message: A text kept with the version.
 
