@@ -321,9 +321,11 @@ def sorted_imports(wanted: Iterable[str]) -> list[str]:
 
 def module(part: Part, what: str, name: str, base: str, body: str, imports: str) -> str:
     source = part.module.replace("pennon.", "").replace(".", "/")
-    head = f'"""{what}\n\n{NOTE.format(f"{source}.py")}\n"""\n\nfrom __future__ import annotations\n'
+    head = (
+        f'"""{what}\n\n{NOTE.format(f"{source}.py")}\n"""\n\nfrom __future__ import annotations\n'
+    )
     return (
-        f"{head}\n{imports}\n__all__ = [\"{name}\"]\n\n\nclass {name}({base}):\n"
+        f'{head}\n{imports}\n__all__ = ["{name}"]\n\n\nclass {name}({base}):\n'
         f'    """{what}"""\n\n    __slots__ = ()\n\n{body}'
     )
 
@@ -339,8 +341,15 @@ def of_a_table(part: Part) -> Iterator[tuple[Method, tuple[Param, ...], str, str
             continue
         if first.name == "table":
             yield method, *bound(method)
-        elif first.annotation.startswith("ScanRequest"):
-            yield method, *requested(method)
+        elif first.name == "request":
+            yield (
+                method,
+                *(
+                    asked(method)
+                    if "Search" in first.annotation.split(" | ")
+                    else requested(method)
+                ),
+            )
 
 
 def bound(method: Method) -> tuple[tuple[Param, ...], str, str, str]:
@@ -378,9 +387,25 @@ def requested(method: Method) -> tuple[tuple[Param, ...], str, str, str]:
     params = (*fields, *method.params[1:])
     given = [*passed(fields), *(f"{n}=self.{n}" for n in BOUND)]
     lines = [call("request = ScanRequest", ["self.id", *given])]
-    lines.append(call(f"return self.backend.{method.name}", ["request", *passed(method.params[1:])]))
+    lines.append(
+        call(f"return self.backend.{method.name}", ["request", *passed(method.params[1:])])
+    )
     doc = doc_without(method.doc, method.name, {"request"}, fields)
     return params, method.returns, doc, "\n".join(lines)
+
+
+ASKED = "What to read or to search: of this table, in this state; None for a scan of all rows."
+
+
+def asked(method: Method) -> tuple[tuple[Param, ...], str, str, str]:
+    """Bind a request of any kind, as it is given."""
+    kinds = " | ".join(k for k in method.params[0].annotation.split(" | ") if k != "IdLike")
+    request = Param("request", f"{kinds} | None", "None")
+    body = call(
+        f"return self.backend.{method.name}", ["self._asked(request)", *passed(method.params[1:])]
+    )
+    doc = doc_without(method.doc, method.name, {"request"}, [replace(request, doc=ASKED)])
+    return (request, *method.params[1:]), method.returns, doc, body
 
 
 def table_part(part: Part) -> tuple[str, str]:
@@ -414,6 +439,7 @@ def read_types() -> Part:
 # -- async twins -------------------------------------------------------------------------------------
 
 STREAM = "pa.RecordBatchReader"
+SCAN_STREAM = "Stream rows: another name for :meth:`scan`, whose twin is a stream already."
 
 
 def twin(
@@ -435,10 +461,17 @@ def twin(
     start = f"return {'await ' if is_async else ''}self._bridge.{how}"
     body = call(start, [f"{called}.{name}", *passed(params)])
     head = signature(name, params, result, is_async=is_async)
-    return f"{head}\n{quoted(doc)}\n{body}\n", extra
+    text = f"{head}\n{quoted(doc)}\n{body}\n"
+    if name == "scan":
+        head = signature("scan_stream", params, result)
+        body = call("return self.scan", passed(params))
+        text += f"\n{head}\n{quoted(SCAN_STREAM)}\n{body}\n"
+    return text, extra
 
 
-def twins(part: Part, name: str, base: str, what: str, found: Iterable[tuple[str, set[str]]]) -> str:
+def twins(
+    part: Part, name: str, base: str, what: str, found: Iterable[tuple[str, set[str]]]
+) -> str:
     bodies, extra = [], {f"from {base.rpartition('.')[0]} import {base.rpartition('.')[2]}"}
     for body, needed in found:
         bodies.append(body)

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pennon import aio as aio
     from pennon import errors as errors
     from pennon.expr import Expr as Expr
     from pennon.expr import col as col
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pennon.storage.abc import ScanRequest as ScanRequest
     from pennon.storage.abc import StorageBackend as StorageBackend
     from pennon.storage.open import open as open  # noqa: A004
+    from pennon.storage.table import Table as Table
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,7 @@ _HOME = {
     "ScanRequest": "pennon.storage.abc",
     "Session": "pennon.namespaces.session",
     "StorageBackend": "pennon.storage.abc",
+    "Table": "pennon.storage.table",
     "TableInfo": "pennon.namespaces.abc",
     "col": "pennon.expr",
     "connect": "pennon.namespaces.connect",
@@ -57,7 +60,9 @@ __all__ = [
     "ScanRequest",
     "Session",
     "StorageBackend",
+    "Table",
     "TableInfo",
+    "aio",
     "col",
     "connect",
     "errors",
@@ -68,8 +73,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        value: Any = importlib.import_module("pennon.errors")
+    if name in {"aio", "errors"}:
+        value: Any = importlib.import_module(f"pennon.{name}")
     elif name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     else:

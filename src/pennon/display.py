@@ -1,4 +1,4 @@
-"""Catalogs for eyes: a tree in a terminal, the same tree in a notebook."""
+"""For eyes: a catalog as a tree, in a terminal and in a notebook; a table as a card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Tree", "catalog_tree"]
+__all__ = ["Card", "Tree", "catalog_tree"]
 
 _Id = tuple[str, ...]
 _LIMIT = 200
@@ -114,3 +114,44 @@ def catalog_tree(
         for i in catalog.iter_tables(within, recursive=True)
     }
     return Tree(" / ".join((catalog.root, *within)), namespaces, tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One thing with what is known of it: facts by name, and small grids."""
+
+    title: str
+    facts: Mapping[str, str]
+    grids: Mapping[str, list[tuple[str, ...]]]
+    """Rows by title; the first row of each names the columns. Empty ones are left out."""
+    trouble: str | None = None
+    """Why not everything is known."""
+
+    def html(self) -> str:
+        """Return it as HTML, with everything escaped."""
+        facts = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+            for name, value in self.facts.items()
+        )
+        grids = "".join(_grid(title, rows) for title, rows in self.grids.items() if len(rows) > 1)
+        trouble = "" if self.trouble is None else f"<p>⚠ {html.escape(self.trouble)}</p>"
+        return (
+            f"<div><strong>{html.escape(self.title)}</strong><table>{facts}</table>"
+            f"{grids}{trouble}</div>"
+        )
+
+
+def _grid(title: str, rows: list[tuple[str, ...]]) -> str:
+    lines: list[str] = []
+    for number, row in enumerate(rows[: _LIMIT + 1]):
+        tag = "td" if number else "th"
+        cells = "".join(
+            f'<{tag} style="text-align:left">{html.escape(cell)}</{tag}>' for cell in row
+        )
+        lines.append(f"<tr>{cells}</tr>")
+    more = f"<p>... and {len(rows) - 1 - _LIMIT} more</p>" if len(rows) - 1 > _LIMIT else ""
+    return (
+        f"<details open><summary>{html.escape(title)}</summary>"
+        f"<table>{''.join(lines)}</table>{more}</details>"
+    )

@@ -70,6 +70,6 @@ class Table(TableMethods):
         return f"<pennon table {self}>"
 
     def _repr_html_(self) -> str:
-        from pennon.storage._table.html import table_html
+        from pennon.storage._table.html import table_card
 
-        return table_html(self)
+        return table_card(self).html()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import InvalidState
+from pennon.errors import InvalidInput, InvalidState
 from pennon.namespaces.abc import Id
-from pennon.namespaces.names import show_id
+from pennon.namespaces.names import parse_id, show_id
+from pennon.storage.abc.types import ScanRequest
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
     from pennon.storage.abc import StorageBackend
+    from pennon.storage.abc.search_types import Search
 
 __all__ = ["TableBase"]
 
@@ -88,6 +90,23 @@ class TableBase:
                 branch=self.branch,
             )
         return self.id
+
+    def _asked(self, request: ScanRequest | Search | None) -> ScanRequest | Search:
+        """Return a request for this state of this table.
+
+        Raises:
+            InvalidInput: It is for another one.
+        """
+        state = {n: getattr(self.ref, n) for n in ("branch", "version", "tag", "as_of")}
+        if request is None:
+            return ScanRequest(self.id, **state)
+        if parse_id(request.table, what="table") != self.id or request.ref not in (Ref(), self.ref):
+            raise InvalidInput(
+                f"The request is for {show_id(parse_id(request.table))} ({request.ref}), but this "
+                f"is {self}; ask the backend.",
+                table=self.id,
+            )
+        return replace(request, **state)
 
     def _identity(self) -> tuple[Any, ...]:
         catalog = self.backend.namespace
