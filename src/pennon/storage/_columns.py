@@ -113,12 +113,13 @@ def wanted(
     return _from_names(columns)
 
 
-def _from_names(columns: Mapping[str, Any] | pa.Schema) -> Wanted:
+def _from_names(columns: Any) -> Wanted:
     import pyarrow as pa
 
-    if isinstance(columns, pa.Schema):
-        columns = {f.name: f for f in columns}
-    if not isinstance(columns, Mapping) or not columns:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(columns, pa.Schema) and columns.names:
+        check_names(columns.names)
+        return Wanted(tuple(columns.names), nulls={f.name: f for f in columns})
+    if not isinstance(columns, Mapping) or not columns:
         raise InvalidOption(
             "columns= maps names to expressions or types, such as {'twice': col('n') * 2}, or is a "
             "schema, or a function over batches."
@@ -243,8 +244,9 @@ class _Kept:
     END = ".batch.arrow"
 
     def __init__(self, directory: Path, batch: pa.RecordBatch) -> None:
-        name = hashlib.blake2b(batch.schema.serialize(), digest_size=20)
-        name.update(batch.serialize())
+        name = hashlib.blake2b(repr(batch.schema.names).encode(), digest_size=20)
+        for column in batch.columns:
+            _feed(name, column)
         self._file = directory / f"{name.hexdigest()}{self.END}"
 
     def load(self, schema: pa.Schema) -> pa.RecordBatch | None:
@@ -271,6 +273,29 @@ class _Kept:
         with os.fdopen(handle, "wb") as out, pa.ipc.new_file(out, batch.schema) as file:
             file.write_batch(batch)
         Path(name).replace(self._file)
+
+
+def _feed(name: hashlib.blake2b, values: Any) -> None:
+    """Let a name depend on values, and not on what the buffers of an array hold besides."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    types, compute = pa.types, pyarrow.compute
+    kind: pa.DataType = values.type
+    name.update(f"{kind} {len(values)} {values.null_count}".encode())
+    if values.null_count:
+        name.update(values.is_valid().to_numpy(zero_copy_only=False).tobytes())
+        values = values.drop_null()
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        name.update(compute.list_value_length(values).to_numpy().tobytes())
+        _feed(name, values.flatten())
+    elif types.is_struct(kind):
+        for part in values.flatten():
+            _feed(name, part)
+    elif types.is_integer(kind) or types.is_floating(kind):
+        name.update(values.to_numpy().tobytes())
+    else:
+        name.update(repr(values.to_pylist()).encode())
 
 
 def check_changes(changes: Mapping[str, ColumnChange]) -> None:
