@@ -13,6 +13,7 @@ from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.errors import translated
+from pennon.storage._lance.handles import Handles
 from pennon.storage.refs import MAIN, Ref
 from pennon.uri import Uri, parse_uri
 
@@ -35,6 +36,10 @@ class Place:
     options: StoreOptions = field(repr=False)
     session: Any = field(repr=False)
     """The ``lance.Session`` all handles of these credentials share."""
+    handles: Handles = field(repr=False)
+    """Those that are open at what was the newest version."""
+    above: ObjectStore = field(repr=False)
+    """The objects of the directory that the table is in, by a client that lives on."""
     branch: str = MAIN
 
     @classmethod
@@ -42,8 +47,11 @@ class Place:
         """Return the place of a branch of a table of a namespace."""
         uri = parse_uri(info.location)
         options = parse_options(uri, info.storage_options)
-        place = cls(info, uri, options, namespace.session.lance(options))
-        return place.on(branch)
+        session = namespace.session
+        directory = replace(uri, path=uri.path.rpartition("/")[0])
+        handles = session.shared(("handles", options.principal), Handles)
+        above = session.store(directory, options)
+        return cls(info, uri, options, session.lance(options), handles, above).on(branch)
 
     def on(self, branch: str) -> Place:
         """Return the place of another branch of the same table."""
@@ -77,26 +85,28 @@ class Place:
         """Return the objects below the location: for single files of Lance, by name."""
         return open_store(self.uri, self.options)
 
-    def open(self, version: int | None = None) -> lance.LanceDataset:
+    def open(
+        self, version: int | None = None, *, since: float | None = None
+    ) -> lance.LanceDataset:
         """Return a new handle on the latest version, or on a given one.
 
         A handle belongs to one thread: Lance panics when a mutated one is shared.
+
+        Args:
+            version: The version; the latest if None.
+            since: The latest at this moment, by the monotonic clock, or later; now if None.
 
         Raises:
             TableNotFound: Nothing was ever written here.
             BranchNotFound: The table has no such branch.
             VersionNotFound: There is no such version, or not any more.
         """
-        import lance
-
         try:
             with translated(self.name, self.secrets):
-                return lance.dataset(
-                    self.location,
-                    version=version,
-                    storage_options=self.storage_options,
-                    session=self.session,
-                )
+                if version is not None:
+                    return self._open(version)
+                base = self.uri.path[len(self.above.uri.path) :].strip("/")
+                return self.handles.newest(self.location, self.above, base, self._open, since)
         except (TableNotFound, VersionNotFound):
             if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
                 raise
@@ -107,11 +117,22 @@ class Place:
             branch=self.branch,
         )
 
-    def open_at(self, ref: Ref) -> lance.LanceDataset:
+    def _open(self, version: int | None = None) -> lance.LanceDataset:
+        import lance
+
+        return lance.dataset(
+            self.location,
+            version=version,
+            storage_options=self.storage_options,
+            session=self.session,
+        )
+
+    def open_at(self, ref: Ref, *, since: float | None = None) -> lance.LanceDataset:
         """Return a new handle on a state of this branch, or on the one a tag names.
 
         Args:
             ref: Which; its branch must be that of this place.
+            since: If it is the newest, then that of this moment or later; see :meth:`open`.
 
         Raises:
             TableNotFound: Nothing was ever written here.
@@ -125,7 +146,7 @@ class Place:
                 return main.checkout_version(ref.tag)
         if ref.as_of is not None:
             return self._open_as_of(ref.as_of)
-        return self.open(ref.version)
+        return self.open(ref.version, since=since)
 
     def _open_as_of(self, time: datetime) -> lance.LanceDataset:
         """Open the newest version that is not younger, reading the times of log2(versions)."""

@@ -1,0 +1,111 @@
+"""The handle cache: datasets that are open at what was their newest version.
+
+A handle that is kept here is never changed, and so may be read by many threads; everybody gets a
+clone of it, which costs microseconds and no request. Whether it is still the newest version is
+asked each time, as :mod:`pennon.namespaces.newest` says, and in doubt the dataset is opened anew;
+so nothing here has to be thrown away for a reader to be right. Nothing is kept of what does not
+exist.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pennon.namespaces.newest import Look, Newest
+from pennon.objects import ObjectStore
+
+if TYPE_CHECKING:
+    import lance
+
+__all__ = ["Handles"]
+
+_MOST = 256
+
+
+@dataclass(slots=True)
+class _Known:
+    handle: lance.LanceDataset
+    newest: Newest
+    asked: float
+    """When somebody began to make sure of it last, by the monotonic clock."""
+
+
+class Handles:
+    """The handles of one set of credentials, by location. Safe to use from many threads.
+
+    Args:
+        most: How many are kept; those that were not used for longest are closed.
+    """
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def newest(
+        self,
+        location: str,
+        store: ObjectStore,
+        base: str,
+        open: Callable[[], lance.LanceDataset],
+        since: float | None = None,
+    ) -> lance.LanceDataset:
+        """Return a handle of the caller's own on the newest version.
+
+        Args:
+            location: The dataset.
+            store: Objects at or above it.
+            base: Its place in the store.
+            open: Opens it anew at the newest version.
+            since: The moment that counts, by the monotonic clock, if it is not this one: what was
+                the newest version then, or later, is good enough.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            known = self._known.get(location)
+            if known is not None:
+                self._known.move_to_end(location)
+        if known is not None:
+            if since is not None and known.asked >= since:
+                return _clone(known.handle)
+            if known.newest.holds(store, base):
+                known.asked = max(known.asked, asked)
+                return _clone(known.handle)
+        look = Look.now(store, base)
+        handle = open()
+        new = _Known(handle, Newest.of(handle, look), asked)
+        if known is not None and known.newest.named is False and known.newest.same(new.newest):
+            new.newest.named = False
+        self._keep(location, new)
+        return _clone(handle)
+
+    def forget(self, location: str | None = None) -> None:
+        """Forget a dataset and its branches, or all."""
+        with self._lock:
+            if location is None:
+                self._known.clear()
+                return
+            for key in [k for k in self._known if k == location or k.startswith(f"{location}/")]:
+                del self._known[key]
+
+    def _keep(self, location: str, new: _Known) -> None:
+        with self._lock:
+            old = self._known.get(location)
+            # Of two that were opened at once, the one asked for last saw at least as much.
+            if old is None or old.asked <= new.asked:
+                self._known[location] = new
+            self._known.move_to_end(location)
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+
+def _clone(handle: lance.LanceDataset) -> lance.LanceDataset:
+    return handle.checkout_version(handle.version)
