@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ from pennon.errors import ColumnNotFound, InvalidFilter, InvalidInput, PennonErr
 from pennon.expr import Expr, closed, filter_sql
 from pennon.namespaces.abc import Id
 from pennon.storage._lance.errors import excerpt, is_lance_error, translate, translated
+from pennon.storage._lance.ranges import Ranges
 from pennon.storage._select import (
     check_columns,
     check_order,
@@ -74,24 +76,43 @@ class Rows:
         ordering = [] if request.limit == 0 else request.ordering
         # Without row ids Lance can neither order by what is not returned nor return only constants.
         hidden = computed is not None or (names is not None and not set(order) <= set(names))
+        what: dict[str, Any] = {
+            "columns": names if computed is None else _closed(computed),
+            "filter": filter_sql(request.filter),
+            "with_row_id": request.with_row_id or hidden,
+            "batch_size": request.batch_size,
+        }
         with self.reading(computes=computed is not None):
-            reader = self.handle.scanner(
-                columns=names if computed is None else _closed(computed),
-                filter=filter_sql(request.filter),
-                limit=request.limit,
-                offset=request.offset or None,
-                order_by=[
-                    ColumnOrdering(name, ascending=up, nulls_first=False) for name, up in ordering
-                ]
-                or None,
-                with_row_id=request.with_row_id or hidden,
-                batch_size=request.batch_size,
-            ).to_reader()
+            if request.memory_budget is None:
+                reader = self.handle.scanner(
+                    limit=request.limit,
+                    offset=request.offset or None,
+                    order_by=[
+                        ColumnOrdering(name, ascending=up, nulls_first=False)
+                        for name, up in ordering
+                    ]
+                    or None,
+                    **what,
+                ).to_reader()
+            else:
+                reader = self._in_ranges(request.memory_budget, request, what)
         return self._stream(
             reader,
             None if request.with_row_id or not hidden else ROW_ID,
             computes=computed is not None,
         )
+
+    def _in_ranges(
+        self, budget: int, request: ScanRequest, what: Mapping[str, Any]
+    ) -> pa.RecordBatchReader:
+        """Read up to the first batch, so that a budget too small for a row is refused at once."""
+        import pyarrow as pa
+
+        schema = self.handle.scanner(**what).projected_schema
+        ranges = Ranges(handle=self.handle, budget=budget, name=self.name, **what)
+        batches = ranges.read(request.limit, request.offset)
+        first = list(itertools.islice(batches, 1))
+        return pa.RecordBatchReader.from_batches(schema, itertools.chain(first, batches))
 
     def count(self, filter: Expr | str | None) -> int:
         """Count rows; see :meth:`StorageBackend.count_rows`."""

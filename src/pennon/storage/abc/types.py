@@ -25,7 +25,7 @@ __all__ = [
 ROW_ID = "_rowid"
 """The column that holds the row ids."""
 
-LEAST_BUDGET = 16 << 20
+LEAST_BUDGET = 32 << 20
 """Bytes of the smallest memory budget of a scan."""
 
 Durability = Literal["os", "disk"]
@@ -44,6 +44,10 @@ class CommitReceipt:
     write_id: str
     committed_at: datetime
     """UTC, by the clock of the writer."""
+    indexes_rebuilt: tuple[str, ...] = ()
+    """The indexes that were built anew over rows that took the place of all others, by name."""
+    indexes_dropped: tuple[str, ...] = ()
+    """Those that are gone, because their column is gone or holds another type."""
 
 
 Columns = Sequence[str] | Mapping[str, Expr | str]
@@ -80,8 +84,9 @@ class ScanRequest:
     batch_size: int | None = field(default=None, kw_only=True)
     """Rows of a batch at most; None for what is fast."""
     memory_budget: int | None = field(default=None, kw_only=True)
-    """Bytes that reading may hold at once, the batch that was returned last included, at least
-    16 MiB; None for what is fast. A scan that cannot be sure to stay below it is refused."""
+    """Bytes that reading may hold at once, at least 32 MiB; None for what is fast. The width of
+    rows is learned while reading, so rows that are many times wider than the ones before them may
+    exceed it for a moment. It cannot be combined with ``order_by``, which holds all rows."""
     branch: str = field(default=MAIN, kw_only=True)
     version: int | None = field(default=None, kw_only=True)
     """A version of the branch; None for its newest."""
@@ -102,6 +107,10 @@ class ScanRequest:
                 "columns= is empty; name some, or use count_rows, or with_row_id=True."
             )
         _check_names("order_by", [name for name, _ in self.ordering])
+        if self.memory_budget is not None and self.ordering:
+            raise InvalidOption(
+                "order_by= holds all rows, so that it has no memory_budget=; leave out one of them."
+            )
         filter_sql(self.filter)
         _ = self.computed, self.ref
 
