@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import OutcomeUnknown, PennonError, VersionNotFound
+from pennon.errors import ObjectNotFound, OutcomeUnknown, PennonError, VersionNotFound
 from pennon.namespaces.abc import Id
 from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
@@ -39,6 +39,7 @@ __all__ = [
     "read_receipt",
     "remember",
     "transaction_file",
+    "tried",
 ]
 
 MESSAGE = "__lance_commit_message"
@@ -47,6 +48,7 @@ _TRIED = "_pennon/tried"
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
 _REPLACES = frozenset({"Overwrite", "Restore"})
+_REWRITES = frozenset({"Update", "Merge", "DataReplacement"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,28 @@ def noted(place: Place, write: Write) -> set[int]:
     return {int(meta.key.rpartition("/")[2]) for meta in notes}
 
 
+def tried(place: Place, before: datetime) -> dict[str, tuple[str, set[int]]]:
+    """Return the key of each write that notes tell of, with the versions it was tried on.
+
+    Args:
+        place: The table.
+        before: Writes with a younger note are left out.
+    """
+    found: dict[str, set[int]] = {}
+    young: set[str] = set()
+    for meta in place.store().list(_TRIED):
+        _, _, name, version = meta.key.split("/")
+        found.setdefault(name, set()).add(int(version))
+        if meta.modified > before:
+            young.add(name)
+    kept: dict[str, tuple[str, set[int]]] = {}
+    for name in found.keys() - young:
+        with contextlib.suppress(ObjectNotFound):
+            data = place.store().get(f"{_TRIED}/{name}/{max(found[name])}").data
+            kept[name] = data.decode(), found[name]
+    return kept
+
+
 def forget(place: Place, write: Write) -> None:
     """Take back the notes on a write that was surely not committed."""
     with contextlib.suppress(PennonError):
@@ -267,7 +291,25 @@ def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:
     if operation in _REPLACES:
         return True
     mine = {number for path, number in _present(own).items() if path in files}
-    return operation in _MAY_REMOVE and not mine & set(there.values())
+    if not mine & set(there.values()):
+        return operation in _MAY_REMOVE
+    # The rows are there: their columns were written anew, unless this commit came too late.
+    return operation in _REWRITES and _put_at(place, version) <= _put_at(place, after.version)
+
+
+def _put_at(place: Place, version: int) -> datetime:
+    """Return when the store got a version, by its own clock."""
+    store = place.store()
+    names = (f"_versions/{2**64 - 1 - version:020}.manifest", f"_versions/{version}.manifest")
+    for name in names:
+        found = store.head(name)
+        if found is not None:
+            return found.modified
+    raise OutcomeUnknown(
+        f"Version {version} of {place.name} was cleaned up while it was looked at; look for the "
+        "rows before repeating the write.",
+        table=place.info.id,
+    )
 
 
 def _present(handle: lance.LanceDataset) -> dict[str, int]:
