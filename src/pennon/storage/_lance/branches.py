@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "abandoned",
     "check_kept",
     "create_branch",
     "delete_branch",
     "list_branches",
     "ref_of",
+    "settle_abandoned",
     "source_of",
 ]
 
@@ -198,10 +201,14 @@ def delete_branch(place: Place, name: str, *, missing_ok: bool) -> None:
             table=main.info.id,
             branch=name,
         )
-    marker = _raise_flag(main, name, claim, meta)
+    _delete(main, name, claim, _raise_flag(main, name, claim, meta))
+
+
+def _delete(main: Place, name: str, claim: _Claim | None, marker: str) -> None:
+    """Delete a branch, or what is left of it, below a flag that was raised."""
     try:
         _check_unused(main, name)
-        if found is not None:
+        if _find(main, name) is not None:
             on_names(main, lambda handle: handle.branches.delete(name))
     except BaseException:
         _lower_flag(main, name, claim, marker)
@@ -210,14 +217,82 @@ def delete_branch(place: Place, name: str, *, missing_ok: bool) -> None:
     main.store().delete(_key(name))
 
 
-def _raise_flag(main: Place, name: str, claim: _Claim | None, meta: ObjectMeta | None) -> str:
+def abandoned(place: Place, before: datetime) -> dict[str, str]:
+    """Return the branches that killed processes left half made or half deleted, and how.
+
+    Args:
+        place: The table.
+        before: What changed after this is left to whoever does it.
+    """
+    main = place.on(MAIN)
+    known = {b.name for b in list_branches(main)}
+    found: dict[str, str] = {}
+    claimed: set[str] = set()
+    for meta in main.store().list(_CLAIMS):
+        name = unquote(meta.key.rpartition("/")[2])
+        claimed.add(name)
+        claim, _ = _claim_on(main, name)
+        if claim is None or meta.modified > before:
+            continue
+        if claim.state == "deleting":
+            found[name] = "a delete of it did not come to its end"
+        elif name not in known:
+            found[name] = "it was claimed and not made"
+    for name in _kept_below(main, "tree"):
+        if name not in known | claimed:
+            files = main.on(name).store().list("_versions")
+            if all(meta.modified <= before for meta in files):
+                found[name] = "its files are there and no branch has this name"
+    return found
+
+
+def settle_abandoned(place: Place, name: str) -> None:
+    """Finish what was begun with a branch: :func:`abandoned` found it.
+
+    Raises:
+        InvalidState: It was to be deleted, and something needs it; or somebody is at it.
+    """
+    main = place.on(MAIN)
+    claim, meta = _claim_on(main, name)
+    if claim is not None and meta is not None and claim.state == "made":
+        if _find(main, name) is None:
+            try:
+                _remove(main, name, before=meta.modified)
+                _make(main, name, claim)
+            except (NotFound, BranchAlreadyExists):
+                # The version it was to start from is gone.
+                main.store().delete(_key(name))
+        return
+    marker = _raise_flag(main, name, claim, meta, patience=timedelta(0))
+    _delete(main, name, None, marker)
+
+
+def _kept_below(main: Place, directory: str) -> Iterator[str]:
+    """Yield what has versions among the directories of branches."""
+    for step in main.store().list_directories(directory):
+        if step.startswith("_") or step == "data":
+            continue
+        below = f"{directory}/{step}"
+        if "_versions" in main.store().list_directories(below):
+            yield below.removeprefix("tree/")
+        yield from _kept_below(main, below)
+
+
+def _raise_flag(
+    main: Place,
+    name: str,
+    claim: _Claim | None,
+    meta: ObjectMeta | None,
+    patience: timedelta = PATIENCE,
+) -> str:
     """Show everybody that the branch is being deleted; return the etag of the flag."""
     busy = InvalidState(
         f"The branch {name!r} of {main.name} is being deleted by somebody else; nothing to do.",
         table=main.info.id,
         branch=name,
     )
-    if claim is not None and meta is not None and claim.state == "deleting" and not _is_old(meta):
+    deleting = claim is not None and claim.state == "deleting"
+    if deleting and meta is not None and datetime.now(UTC) - meta.modified <= patience:
         raise busy
     flag = _Claim("deleting").encoded()
     try:

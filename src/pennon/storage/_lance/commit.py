@@ -6,9 +6,10 @@ whether it has to be prepared anew when a rival was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import (
@@ -86,6 +87,8 @@ class Attempt:
     """Other writes that the same commit makes, and what their callers said of them."""
     kept: bool = False
     """Whether the files serve the next attempt too; else they are deleted when this one loses."""
+    said: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What the commit carries besides the writes."""
     retries: int = 0
     """How often Lance may follow rivals it does not conflict with, besides the first time."""
 
@@ -246,7 +249,7 @@ class _Commit:
 
 def _properties(attempt: Attempt) -> dict[str, str]:
     """Return what the transaction carries: each write in it."""
-    found = attempt.write.properties()
+    found = {**attempt.said, **attempt.write.properties()}
     for write, _ in attempt.others:
         found |= write.properties()
     return found

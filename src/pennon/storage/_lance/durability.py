@@ -28,7 +28,7 @@ from pennon.uri import Uri, parse_uri
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["DurableCatalog", "keep"]
+__all__ = ["DurableCatalog", "keep", "keep_version"]
 
 _TABLES = 256
 _LAST = 2**64 - 1
@@ -68,14 +68,9 @@ def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
     Raises:
         NotDurable: The disk failed.
     """
-    if place.uri.scheme != "file":
-        return
     try:
-        # Writers of one table that wait here find the work of the one before them done.
-        with _locks[hash(place.location) % len(_locks)]:
-            _keep(namespace, place, receipt.version)
+        keep_version(namespace, place, receipt.version)
     except StorageError as error:
-        _failed[place.location] = error.message
         raise NotDurable(
             f"Version {receipt.version} of {place.name} is committed and can be read, but the disk "
             f"failed to keep it ({error.message}); check the disk, and write the rows elsewhere.",
@@ -85,17 +80,29 @@ def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
         ) from None
 
 
-def _keep(namespace: Namespace, place: Place, version: int) -> None:
-    for _ in range(5):
-        try:
-            handle = place.open(version)
-        except VersionNotFound:
-            # Cleaned up already: what was in it is in the versions after it.
-            handle = place.open()
-        try:
-            return _keep_version(namespace, place, handle)
-        except ObjectNotFound:
-            continue
+def keep_version(namespace: Namespace, place: Place, version: int) -> None:
+    """Put a version on the disk, or what came after it if it was cleaned up; see :func:`keep`.
+
+    Raises:
+        StorageError: The disk failed, now or before.
+    """
+    if place.uri.scheme != "file":
+        return
+    # Writers of one table that wait here find the work of the one before them done.
+    with _locks[hash(place.location) % len(_locks)]:
+        for _ in range(5):
+            try:
+                handle = place.open(version)
+            except VersionNotFound:
+                handle = place.open()
+            try:
+                _keep_version(namespace, place, handle)
+            except ObjectNotFound:
+                continue
+            except StorageError as error:
+                _failed[place.location] = error.message
+                raise
+            return
     raise StorageError(f"Files of {place.name} are removed faster than they can be kept.")
 
 

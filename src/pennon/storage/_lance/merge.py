@@ -23,7 +23,7 @@ from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, file_names, write_files
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
-from pennon.storage._lance.repair import repaired
+from pennon.storage._lance.repair import intent, repaired
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules, key_of, source_of
 
@@ -98,7 +98,10 @@ def _prepare(
         return None
     if inserted and fragments:
         _add_sentinel(operation, fragments)
-    return Attempt(operation, asked.write(inserted, updated=updated, deleted=deleted), files)
+    # So that whoever finds a merge that died can do what it had left to do.
+    said = intent(key, rules, source.schema.names) if inserted else {}
+    write = asked.write(inserted, updated=updated, deleted=deleted)
+    return Attempt(operation, write, files, said=said)
 
 
 def _builder(head: lance.LanceDataset, key: Sequence[str], rules: MergeRules) -> Any:

@@ -7,7 +7,8 @@ of the merge, so that a merge that died half way is completed when it is repeate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["repaired"]
+__all__ = ["Intent", "has_twins", "intent", "intent_of", "repaired"]
 
+_INTENT = "pennon.merge-intent"
 _CREATED = "_row_created_at_version"
 _UPDATED = "_row_last_updated_at_version"
 
@@ -38,6 +40,37 @@ class _Twins:
 
     ours: pa.Table
     theirs: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a merge that inserted rows was to do, as its commit tells."""
+
+    key: tuple[str, ...]
+    rules: MergeRules
+    columns: tuple[str, ...]
+    """Of its data."""
+
+
+def intent(key: Sequence[str], rules: MergeRules, columns: Sequence[str]) -> dict[str, str]:
+    """Return what the commit of a merge carries for those who have to finish it."""
+    said = [list(key), rules.when_matched, rules.update_condition, list(columns)]
+    return {_INTENT: json.dumps(said)}
+
+
+def intent_of(properties: Mapping[str, str]) -> Intent | None:
+    """Return what a merge was to do; None if this is no commit of one that inserted rows."""
+    text = properties.get(_INTENT)
+    if text is None:
+        return None
+    key, matched, condition, columns = json.loads(text)
+    rules = MergeRules(when_matched=matched, matched_if=condition)
+    return Intent(tuple(key), rules, tuple(columns))
+
+
+def has_twins(place: Place, key: Sequence[str], base: int, version: int) -> bool:
+    """Whether rows that a merge inserted share a key with rows inserted since its version."""
+    return _twins(place.open(), place, key, base, version) is not None
 
 
 def repaired(

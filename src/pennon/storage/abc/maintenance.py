@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from pennon.errors import InvalidOption
 from pennon.namespaces.abc import Id, IdLike
 from pennon.storage.refs import MAIN
 
-__all__ = ["WEEK", "Finding", "Maintenance", "OptimizeReport", "RecoveryReport"]
+__all__ = ["WEEK", "Finding", "Maintenance", "OptimizeReport", "RecoveryReport", "check_retain"]
 
 WEEK = timedelta(days=7)
+_FLOOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +47,12 @@ class OptimizeReport:
 class Finding:
     """One thing that a process left when it was killed."""
 
-    kind: Literal["branch", "create", "directory", "index", "key", "note", "version"]
+    kind: Literal["branch", "create", "directory", "key", "note", "table", "version"]
     """``branch``: half made or half deleted. ``create``: a name that was claimed for a table that
-    was never written. ``directory``: files of a table that has no name any more. ``index``: a build
-    that was not finished. ``key``: rows with one key, left by a merge that did not come to its end.
-    ``note``: a write id that was tried and never committed. ``version``: a newest version that
-    the disk did not keep whole."""
+    was never written. ``directory``: files of a table that has no name any more. ``key``: rows with
+    one key, left by a merge that did not come to its end. ``note``: a write id that was tried and
+    never committed. ``table``: one that cannot be read. ``version``: a newest version that the disk
+    did not keep whole."""
     table: Id | None
     """None for what belongs to no table."""
     branch: str
@@ -128,14 +130,35 @@ class Maintenance(abc.ABC):
         both, until this is called or the merge is repeated with its write id.
 
         Repeating it is harmless, also at the same time elsewhere. What is younger than an hour is
-        left alone, because whoever makes it may still be alive; a name that was claimed and never
-        written, a week.
+        left alone, because whoever makes it may still be alive; names that were claimed and never
+        written, and directories of tables that were dropped, a week.
 
         Args:
-            id: A table; or a namespace, for all tables in it and below.
+            id: A table; or a namespace, for all tables in it and below. Names without a table, and
+                directories without a name, are looked for if it is the root of a directory.
             alone: The caller knows that nobody else is writing: nothing is too young.
             dry_run: Change nothing, only say what was found.
 
         Raises:
             TableNotFound: There is neither a table nor a namespace with this id.
         """
+
+
+def check_retain(retain: timedelta | None, *, alone: bool) -> None:
+    """Refuse to remove what a slow writer or reader may need.
+
+    Raises:
+        InvalidOption: It is no time, or too short.
+    """
+    if retain is None:
+        return
+    if not isinstance(retain, timedelta) or retain < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"retain={retain!r} must be a datetime.timedelta of 0 or more, or None."
+        )
+    if retain < _FLOOR and not alone:
+        raise InvalidOption(
+            f"retain={retain!r} could take a version away from under a slow reader, or the commit "
+            "of a slow writer; make it an hour or more, or pass alone=True if nobody else uses the "
+            "table."
+        )

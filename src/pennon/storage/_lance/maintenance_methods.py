@@ -1,0 +1,152 @@
+"""Maintenance of tables, on Lance."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from pennon.errors import CommitConflict, NamespaceNotFound, StorageError, TableNotFound
+from pennon.namespaces.abc import Id, IdLike
+from pennon.namespaces.directory import DirectoryNamespace
+from pennon.namespaces.names import parse_id, show_id
+from pennon.retry import Deadline
+from pennon.storage._lance.base import LanceBase
+from pennon.storage._lance.durability import keep_version
+from pennon.storage._lance.optimize import Compacted, compact, remove_old
+from pennon.storage._lance.places import Place
+from pennon.storage._lance.recover import recover_table
+from pennon.storage.abc.indexes import Indexes
+from pennon.storage.abc.maintenance import (
+    WEEK,
+    Finding,
+    Maintenance,
+    OptimizeReport,
+    RecoveryReport,
+    check_retain,
+)
+from pennon.storage.refs import MAIN, check_branch
+
+__all__ = ["LanceMaintenance"]
+
+_PATIENCE = timedelta(hours=1)
+"""How long what a process has begun is left to it."""
+_FOREVER = 10 * 365 * 86400.0
+
+
+class LanceMaintenance(LanceBase, Maintenance):
+    """Maintenance of tables, on Lance."""
+
+    def optimize_table(
+        self,
+        table: IdLike,
+        *,
+        compaction: bool = True,
+        indexes: bool = True,
+        retain: timedelta | None = WEEK,
+        alone: bool = False,
+        branch: str = MAIN,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> OptimizeReport:
+        """Keep a table small and fast; see :meth:`Maintenance.optimize_table`."""
+        check_retain(retain, alone=alone)
+        end = Deadline.after(deadline, _FOREVER)
+        started = time.monotonic()
+        place = self._place(table, check_branch(branch))
+        place.open()
+        done, removed = Compacted(), (0, 0, 0)
+        updated: tuple[str, ...] = ()
+        with self._unless_dropped([place], CommitConflict):
+            if not dry_run:
+                self._prove(place)
+            if compaction:
+                done = compact(place, end, dry_run=dry_run)
+            if indexes and not dry_run and end.remaining and isinstance(self, Indexes):
+                updated = tuple(i.name for i in self.update_indexes(table, branch=branch))
+            if retain is not None and (dry_run or end.remaining):
+                if not dry_run:
+                    # What is about to be removed may be on the disk, and what replaces it not yet.
+                    keep_version(self._namespace, place, place.open().version)
+                removed = remove_old(place, retain, dry_run=dry_run)
+            version = place.open().version
+        return OptimizeReport(
+            table=place.info.id,
+            branch=branch,
+            dry_run=dry_run,
+            version=version,
+            fragments_removed=done.removed,
+            fragments_added=done.added,
+            rows_rewritten=done.rows,
+            conflicts=done.conflicts,
+            indexes_updated=updated,
+            versions_removed=removed[0],
+            files_removed=removed[1],
+            bytes_removed=removed[2],
+            seconds=time.monotonic() - started,
+        )
+
+    def recover(
+        self, id: IdLike = (), *, alone: bool = False, dry_run: bool = False
+    ) -> RecoveryReport:
+        """Put right what a crash left behind; see :meth:`Maintenance.recover`."""
+        started = time.monotonic()
+        full = self._within + parse_id(id, what="table", allow_root=True)
+        now = datetime.now(UTC)
+        before = now + WEEK if alone else now - _PATIENCE
+        found: list[Finding] = []
+        for table in self._tables_at(full):
+            try:
+                place = Place.of(self._namespace, self._namespace.describe_table(table))
+                if not dry_run:
+                    self._prove(place)
+                found += recover_table(place, before, dry_run=dry_run)
+            except TableNotFound:
+                # It was dropped meanwhile.
+                continue
+            except StorageError as error:
+                if full == table:
+                    raise
+                found.append(_unreadable(table, error))
+        if not full and isinstance(self._namespace, DirectoryNamespace):
+            found += self._swept(self._namespace, timedelta(0) if alone else WEEK, dry_run=dry_run)
+        return RecoveryReport(
+            dry_run=dry_run, findings=tuple(found), seconds=time.monotonic() - started
+        )
+
+    def _tables_at(self, id: Id) -> list[Id]:
+        """Return a table, or the tables of a namespace and below.
+
+        Raises:
+            TableNotFound: There is neither.
+        """
+        if id:
+            with contextlib.suppress(TableNotFound):
+                return [self._namespace.describe_table(id).id]
+        try:
+            return list(self._namespace.list_tables(id, recursive=True, include_declared=False))
+        except NamespaceNotFound:
+            raise TableNotFound(
+                f"There is neither a table nor a namespace {show_id(id)}; table_names shows what "
+                "there is.",
+                table=id,
+            ) from None
+
+    def _swept(
+        self, namespace: DirectoryNamespace, older_than: timedelta, *, dry_run: bool
+    ) -> Iterator[Finding]:
+        """Take up the directories and names that belong to no table."""
+        swept = namespace.sweep(older_than=older_than, dry_run=dry_run, drop_declared=True)
+        for directory in swept.removed:
+            what = f"the directory {directory} belongs to no table; removed"
+            yield Finding(
+                kind="directory", table=None, branch=MAIN, what=what, resolved=not dry_run
+            )
+        for table in swept.dropped:
+            what = "the name was claimed and no table was written; given up"
+            yield Finding(kind="create", table=table, branch=MAIN, what=what, resolved=not dry_run)
+
+
+def _unreadable(table: Id, error: StorageError) -> Finding:
+    return Finding(kind="table", table=table, branch=MAIN, what=error.message, resolved=False)

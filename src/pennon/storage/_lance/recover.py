@@ -1,0 +1,213 @@
+"""What killed processes left behind one table: found, and finished or taken back.
+
+Files of commits that were lost are not looked for: Lance's cleanup, which ``optimize_table`` calls,
+removes those that no version names once they are a week old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pennon.errors import Conflict, Corrupt, DuplicateKey, NotFound
+from pennon.retry import Deadline
+from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
+from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.errors import translated
+from pennon.storage._lance.history import Write, forget, read_receipt, tried
+from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.places import Place
+from pennon.storage._lance.repair import Intent, has_twins, intent_of, repaired
+from pennon.storage.abc.maintenance import Finding
+from pennon.storage.refs import MAIN
+
+if TYPE_CHECKING:
+    from pennon.objects.abc import ObjectMeta
+
+__all__ = ["recover_table"]
+
+_AT_ONCE = 8
+_SECONDS = 60.0
+_LAST = 2**64 - 1
+_KINDS = ("merge", "append")
+"""The operations that may insert rows by their key."""
+
+
+def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    """Find what was left of a table and all its branches, and put it right.
+
+    Args:
+        place: The table.
+        before: What changed after this is left to whoever does it.
+        dry_run: Change nothing.
+    """
+    main = place.on(MAIN)
+    yield from _torn(main, before, dry_run=dry_run)
+    yield from _branches(main, before, dry_run=dry_run)
+    for name in (MAIN, *(b.name for b in list_branches(main))):
+        with contextlib.suppress(NotFound):
+            at = place.on(name)
+            if name != MAIN:
+                yield from _torn(at, before, dry_run=dry_run)
+            yield from _writes(at, before, dry_run=dry_run)
+
+
+# -- a newest version that was torn ------------------------------------------------------------
+
+
+def _torn(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    """Put manifests aside that a loss of power left empty or cut, at the end of the history."""
+    if place.uri.scheme != "file":
+        return
+    manifests = sorted(
+        (m for m in place.store().list("_versions") if m.key.endswith(".manifest")),
+        key=_version,
+    )
+    while manifests:
+        try:
+            return place.open() and None
+        except Corrupt:
+            newest = manifests.pop()
+            if newest.modified > before or not manifests or _is_whole(place, newest):
+                raise
+        what = f"version {_version(newest)} was not kept whole by the disk; put aside"
+        yield _found(place, "version", what, resolved=not dry_run)
+        if dry_run:
+            return
+        store = place.store()
+        aside = f"_pennon/torn/{newest.key.rpartition('/')[2]}"
+        store.put(aside, store.get(newest.key).data, durability="disk")
+        store.delete(newest.key, "_versions/latest_version_hint.json")
+
+
+def _is_whole(place: Place, manifest: ObjectMeta) -> bool:
+    try:
+        place.open(_version(manifest))
+    except Corrupt:
+        return False
+    return True
+
+
+def _version(manifest: ObjectMeta) -> int:
+    """Return the version whose manifest has this name, in either scheme of naming."""
+    number = int(manifest.key.rpartition("/")[2].removesuffix(".manifest"))
+    return _LAST - number if number > _LAST // 2 else number
+
+
+# -- branches ----------------------------------------------------------------------------------
+
+
+def _branches(main: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    for name, why in sorted(abandoned(main, before).items()):
+        at = main.on(name)
+        if dry_run:
+            yield _found(at, "branch", why, resolved=False)
+            continue
+        try:
+            settle_abandoned(main, name)
+        except Conflict as error:
+            yield _found(at, "branch", f"{why}; {error.message}", resolved=False)
+        else:
+            yield _found(at, "branch", f"{why}; finished", resolved=True)
+
+
+# -- writes ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """What the history says of one version."""
+
+    version: int
+    base: int
+    properties: dict[str, str]
+
+
+def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    """Finish merges that died before they had looked for rivals, forget writes that never were."""
+    notes = tried(place, before)
+    commits = _history(place)
+    there = {key for commit in commits for key in commit.properties}
+    for commit in commits:
+        meant = intent_of(commit.properties)
+        if meant is not None and commit.base + 1 < commit.version:
+            yield from _merge(place, commit, meant, there, before, dry_run=dry_run)
+    oldest = min((c.version for c in commits), default=1)
+    for key, bases in notes.values():
+        # Where versions were cleaned up nobody knows, so the note stays to say so.
+        if key not in there and min(bases) + 1 >= oldest:
+            operation, _, write_id = key.removeprefix("pennon.").partition(":")
+            if not dry_run:
+                forget(place, Write(operation, write_id))
+            what = f"the {operation} {write_id!r} was tried and never committed; forgotten"
+            yield _found(place, "note", what, resolved=not dry_run)
+
+
+def _history(place: Place) -> list[_Commit]:
+    head = place.open()
+    with translated(place.name, place.secrets):
+        versions = sorted(ref["version"] for ref in head.version_refs())
+
+    def read(version: int) -> _Commit | None:
+        try:
+            with contextlib.suppress(NotFound), translated(place.name, place.secrets):
+                found: Any = place.open(version).read_transaction(version)
+                return _Commit(version, found.read_version, dict(found.transaction_properties))
+        except TypeError:
+            # pylance cannot show a compaction that moved an index; it is none of our commits.
+            pass
+        return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [c for c in pool.map(read, versions) if c is not None]
+
+
+def _merge(
+    place: Place,
+    commit: _Commit,
+    meant: Intent,
+    there: set[str],
+    before: datetime,
+    *,
+    dry_run: bool,
+) -> Iterator[Finding]:
+    """Do what is left of a merge: its rows, as its own version has them, are its data."""
+    keys = [k for k in commit.properties if k.startswith(tuple(f"pennon.{n}:" for n in _KINDS))]
+    operation, _, write_id = keys[0].removeprefix("pennon.").partition(":")
+    if f"pennon.repair:{write_id}" in there:
+        return
+    if datetime.fromisoformat(json.loads(commit.properties[keys[0]])[3]) > before:
+        return
+    if not has_twins(place, meant.key, commit.base, commit.version):
+        return
+    what = f"the {operation} {write_id!r} left rows with keys that others had inserted"
+    if dry_run:
+        yield _found(place, "key", what, resolved=False)
+        return
+    asked = Asked(operation, write_id, repeated=True, seconds=_SECONDS)
+    end = Deadline.after(_SECONDS, _SECONDS)
+    with translated(place.name, place.secrets):
+        source = (
+            place.open(commit.version)
+            .scanner(
+                columns=list(meant.columns), filter=f"_row_created_at_version = {commit.version}"
+            )
+            .to_table()
+        )
+    with lane_of(place) as lane, lane.passing(end):
+        receipt = read_receipt(place, place.open(), commit.version, Write(operation, write_id))
+        assert receipt is not None
+        with contextlib.suppress(DuplicateKey):
+            repaired(place, receipt, source, meant.key, meant.rules, asked, end, commit.base)
+    yield _found(place, "key", f"{what}; repaired", resolved=True)
+
+
+def _found(place: Place, kind: Any, what: str, *, resolved: bool) -> Finding:
+    return Finding(
+        kind=kind, table=place.info.id, branch=place.branch, what=what, resolved=resolved
+    )
