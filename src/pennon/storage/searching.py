@@ -281,7 +281,7 @@ def check_finite(name: str, values: Any) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name} must be numbers, not {type(values).__name__}.") from error
     if not np.isfinite(found).all():
-        raise InvalidInput(f"{name} hold NaN or an infinite number; nothing is near those.")
+        raise InvalidInput(f"{name} holds NaN or an infinite number; nothing is near that.")
     return found
 
 

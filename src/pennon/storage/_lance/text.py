@@ -1,0 +1,179 @@
+"""Queries of text as Lance takes them, and texts without an index as Lance would index them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pennon.storage.abc.types import ROW_ID
+from pennon.storage.searching import SCORE, Boolean, Boost, Match, Phrase, TextQuery, leaves
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+    from lance.query import FullTextQuery
+
+__all__ = ["DEFAULT", "best", "columns_of", "indexed_in_memory", "is_fuzzy", "to_lance"]
+
+DEFAULT: Mapping[str, Any] = {}
+"""How the texts of a column without an index are taken apart: as a new index would."""
+
+_TIES = 10_000
+"""How many rows are looked at to put those of one score in order."""
+
+_OPTIONS = (
+    "base_tokenizer",
+    "language",
+    "max_token_length",
+    "lower_case",
+    "stem",
+    "remove_stop_words",
+    "custom_stop_words",
+    "ascii_folding",
+    "min_ngram_length",
+    "max_ngram_length",
+    "prefix_only",
+    "split_identifiers",
+    "split_on_numerics",
+    "preserve_original",
+    "index_operators",
+)
+
+
+def columns_of(query: TextQuery) -> list[str]:
+    """Return the columns a query asks, each once."""
+    return list(dict.fromkeys(part.column for part in leaves(query) if part.column is not None))
+
+
+def is_fuzzy(query: TextQuery) -> bool:
+    """Whether any part of a query allows wrong letters."""
+    return any(isinstance(part, Match) and part.fuzziness for part in leaves(query))
+
+
+def to_lance(query: TextQuery, names: Mapping[str, str] | None = None) -> FullTextQuery:
+    """Return a query as Lance takes it.
+
+    Args:
+        query: The query, each part with its column.
+        names: What the columns are called there, if not the same.
+    """
+    from lance import query as lq
+
+    match query:
+        case Match():
+            return lq.MatchQuery(
+                query.text,
+                _name(query, names),
+                boost=query.boost,
+                fuzziness=query.fuzziness,
+                max_expansions=query.max_expansions,
+                operator=lq.FullTextOperator[query.operator.upper()],
+                prefix_length=query.prefix_length,
+            )
+        case Phrase():
+            return lq.PhraseQuery(query.text, _name(query, names), slop=query.slop)
+        case Boost():
+            return lq.BoostQuery(
+                to_lance(query.positive, names),
+                to_lance(query.negative, names),
+                negative_boost=query.negative_boost,
+            )
+        case Boolean():
+            return lq.BooleanQuery(
+                [
+                    (occur, to_lance(part, names))
+                    for occur, parts in (
+                        (lq.Occur.MUST, query.must),
+                        (lq.Occur.SHOULD, query.should),
+                        (lq.Occur.MUST_NOT, query.must_not),
+                    )
+                    for part in parts
+                ]
+            )
+
+
+def _name(part: Match | Phrase, names: Mapping[str, str] | None) -> str:
+    column = part.column or ""
+    return column if names is None else names[column]
+
+
+def best(
+    handle: lance.LanceDataset, query: FullTextQuery, k: int, columns: list[str], **options: Any
+) -> pa.Table:
+    """Return the ``k`` best rows, ties in the order of their row ids.
+
+    Lance breaks ties by chance, so rows with the score of the last one are looked at as well,
+    until there is one with less or there are :data:`_TIES`.
+
+    Args:
+        handle: The rows.
+        query: The query.
+        k: Rows at most.
+        columns: What to return, besides ``_score`` and ``_rowid``.
+        **options: Of the scanner.
+    """
+    limit = k + 1
+    while True:
+        found = scanner(handle, query, limit, columns, **options).to_table()
+        found = found.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")])
+        scores = found[SCORE]
+        if len(found) < limit or scores[k - 1].as_py() > scores[limit - 1].as_py():
+            return found.slice(0, k)
+        if limit >= k + _TIES:
+            return found.slice(0, k)
+        limit = min(8 * limit, k + _TIES)
+
+
+def scanner(
+    handle: lance.LanceDataset,
+    query: FullTextQuery,
+    limit: int,
+    columns: list[str],
+    **options: Any,
+) -> lance.LanceScanner:
+    """Return what finds rows by their texts, filtered before."""
+    return handle.scanner(
+        columns=[*columns, SCORE],
+        full_text_query=query,
+        limit=limit,
+        prefilter=True,
+        with_row_id=True,
+        disable_scoring_autoprojection=True,
+        **options,
+    )
+
+
+def indexed_in_memory(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    trained: bool,
+) -> lance.LanceDataset:
+    """Return texts in memory, with a text index on each column.
+
+    An index that holds no rows yet makes Lance take texts apart as one that holds them, and costs
+    nothing; only fuzzy queries need the words themselves.
+
+    Args:
+        batches: The columns of texts, and others.
+        schema: Of the batches.
+        configs: How the texts of each column are taken apart.
+        trained: Whether to index the rows, too.
+    """
+    import lance
+    import pyarrow as pa
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield from batches
+
+    handle = lance.write_dataset(
+        pa.RecordBatchReader.from_batches(schema, rows()),
+        "memory://texts",
+        data_storage_version="2.2",
+        enable_stable_row_ids=True,
+    )
+    for column, config in configs.items():
+        options = {name: config[name] for name in _OPTIONS if name in config}
+        handle.create_scalar_index(column, "INVERTED", with_position=True, train=trained, **options)
+    return handle
