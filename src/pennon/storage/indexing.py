@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
-from pennon.errors import ColumnNotFound, InvalidInput, InvalidOption, did_you_mean
+from pennon.errors import ColumnNotFound, IndexNotFound, InvalidInput, InvalidOption, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,7 @@ __all__ = [
     "ScalarIndex",
     "VectorIndex",
     "ZoneMap",
+    "chosen_names",
     "field_of",
     "from_parameters",
     "full_text",
@@ -368,6 +369,11 @@ class VectorIndex(Index):
         if self.partitions is not None:
             _check_number(self, "partitions", 1)
 
+    @property
+    def least_rows(self) -> int:
+        """Return how many vectors it takes to learn how to keep them."""
+        return 1
+
     def partitions_for(self, rows: int) -> int:
         """Return how many partitions to make for so many rows."""
         if self.partitions is not None:
@@ -441,6 +447,11 @@ class IvfPq(VectorIndex):
             _check_number(self, "sub_vectors", 1)
         if self.bits not in {4, 8}:
             raise InvalidOption(f"bits={self.bits!r} must be 4 or 8.")
+
+    @property
+    def least_rows(self) -> int:
+        """Return how many vectors it takes: one for each value of a part."""
+        return 2**self.bits
 
     def sub_vectors_for(self, field: pa.Field) -> int:
         """Return the number of parts of the vectors of a column."""
@@ -619,6 +630,26 @@ def index_name(name: str | None, column: str, suffix: str) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"name={name!r} must be a text of 1 to {_LONGEST} characters, or None.")
     return name
+
+
+def chosen_names(names: Sequence[str] | None, known: Iterable[str], table: str) -> list[str]:
+    """Return the names of indexes that are meant: all if None are given.
+
+    Raises:
+        IndexNotFound: There is none of such a name.
+        InvalidOption: It is no list of names.
+    """
+    if names is None:
+        return list(known)
+    if isinstance(names, str):
+        raise InvalidOption(f"names={names!r} must be a list of names, or None.")
+    there = set(known)
+    for name in names:
+        if name not in there:
+            raise IndexNotFound(
+                f"{table} has no index {name!r}; {did_you_mean(str(name), there)}", index=name
+            )
+    return list(dict.fromkeys(names))
 
 
 def field_of(schema: pa.Schema, column: str, table: str) -> pa.Field:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pennon.storage._memory.branches import MemoryBranches
 from pennon.storage._memory.columns import MemoryColumns
+from pennon.storage._memory.indexes import MemoryIndexes
 from pennon.storage._memory.metadata import MemoryMetadata
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.tables import MemoryTables
@@ -18,6 +19,7 @@ class MemoryBackend(
     MemoryTables,
     MemoryReads,
     MemoryColumns,
+    MemoryIndexes,
     MemoryWrites,
     MemoryBranches,
     MemoryVersions,

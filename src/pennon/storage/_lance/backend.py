@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pennon.storage._lance.branch_methods import LanceBranches
 from pennon.storage._lance.column_methods import LanceColumns
+from pennon.storage._lance.index_methods import LanceIndexes
 from pennon.storage._lance.metadata_methods import LanceMetadata
 from pennon.storage._lance.read_methods import LanceReads
 from pennon.storage._lance.table_methods import LanceTables
@@ -19,6 +20,7 @@ class LanceBackend(
     LanceReads,
     LanceMetadata,
     LanceColumns,
+    LanceIndexes,
     LanceVersions,
     LanceWrites,
     LanceBranches,

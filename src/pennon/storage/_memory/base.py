@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pennon.errors import (
     BranchNotFound,
+    ColumnNotFound,
     CommitConflict,
+    InvalidInput,
     TableNotFound,
     TagNotFound,
     VersionNotFound,
@@ -21,12 +23,33 @@ from pennon.namespaces.names import parse_id, show_id
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo
+from pennon.storage.indexing import Index, field_of
 from pennon.storage.refs import MAIN, Ref, check_branch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MemoryBase", "MemoryTable", "branch_of", "moved"]
+__all__ = ["MemoryBase", "MemoryIndex", "MemoryTable", "branch_of", "moved"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryIndex:
+    """What an index was built as: nothing is faster by it, since all rows are at hand."""
+
+    name: str
+    column: str
+    index: Index
+    version: int
+    """The version of the table it was built on."""
+    built_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def fits(self, schema: pa.Schema) -> bool:
+        """Whether it can be built on a table with these columns."""
+        try:
+            self.index.check(field_of(schema, self.column, ""), "")
+        except (ColumnNotFound, InvalidInput):
+            return False
+        return True
 
 
 @dataclass(slots=True)
@@ -54,6 +77,10 @@ class MemoryTable:
     history: dict[int, VersionInfo] = field(default_factory=dict[int, VersionInfo])
     branches: dict[str, MemoryTable] = field(default_factory=dict[str, "MemoryTable"])
     tags: dict[str, TagInfo] = field(default_factory=dict[str, TagInfo])
+    indexes: dict[int, dict[str, MemoryIndex]] = field(
+        default_factory=dict[int, dict[str, "MemoryIndex"]]
+    )
+    """The indexes by name, of each version that has others than the one before it."""
 
     @property
     def latest(self) -> int:
@@ -64,6 +91,40 @@ class MemoryTable:
         """Return the rows of a version, or None if the branch has no such version."""
         known = self.first <= version <= self.latest
         return self.versions[version - self.first] if known else None
+
+    def indexes_at(self, version: int) -> dict[str, MemoryIndex]:
+        """Return the indexes of a version: those whose column it still has."""
+        known = max((v for v in self.indexes if v <= version), default=None)
+        rows = self.at(version)
+        if known is None or rows is None:
+            return {}
+        found = self.indexes[known]
+        return {name: found[name] for name in sorted(found) if found[name].fits(rows.schema)}
+
+    def rebuilt(self, id: Id, made: CommitReceipt, wanted: dict[str, MemoryIndex]) -> CommitReceipt:
+        """Build indexes anew over rows that took the place of all others, each in a version.
+
+        Args:
+            id: Of the table.
+            made: The receipt of what put them there.
+            wanted: The indexes there were.
+        """
+        rows = self.versions[-1]
+        self.indexes[self.latest] = {}
+        kept = {n: i for n, i in wanted.items() if i.fits(rows.schema)}
+        for name, index in kept.items():
+            before = self.indexes_at(self.latest)
+            self.versions.append(rows)
+            self.receipt(id, "rebuild_index", f"{made.write_id}/{name}", 0)
+            self.indexes[self.latest] = {**before, name: replace(index, version=self.latest - 1)}
+        done = replace(
+            made,
+            indexes_rebuilt=tuple(kept),
+            indexes_dropped=tuple(n for n in wanted if n not in kept),
+        )
+        operation = self.history[made.version].operation
+        self.receipts[operation, made.write_id] = done
+        return done
 
     def receipt(
         self,

@@ -52,6 +52,7 @@ class MemoryBranches(MemoryBase, Branches):
             assert rows is not None
             made = MemoryTable([rows], branch=name, first=number, parent=parent.branch)
             made.times.append(made.created_at)
+            made.indexes[number] = parent.indexes_at(number)
             made.history[number] = VersionInfo(
                 version=number, committed_at=made.created_at, operation="branch"
             )

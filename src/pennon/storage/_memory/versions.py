@@ -74,10 +74,15 @@ class MemoryVersions(MemoryBase, Versions):
             if not self._namespace.table_exists(id) or self._held(table, branch)[1] is not held:
                 raise moved(id)
             gone = held.versions[-1].num_rows
+            before = held.indexes_at(version)
             held.versions.append(old)
-            return held.receipt(
+            made = held.receipt(
                 id, "rollback", named, old.num_rows, deleted=gone, message=commit_message
             )
+            if expected is not None and before:
+                return held.rebuilt(id, made, before)
+            held.indexes[held.latest] = before
+            return made
 
     def diff(
         self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN

@@ -22,7 +22,7 @@ from pennon.storage._changes import (
     check_values,
     check_where,
 )
-from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
+from pennon.storage._memory.base import MemoryBase, MemoryIndex, MemoryTable, moved
 from pennon.storage._memory.merge import merged, set_rows
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.writes import Writes
@@ -66,6 +66,8 @@ class Change:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    indexes: Callable[[dict[str, MemoryIndex]], dict[str, MemoryIndex]] | None = None
+    """What becomes of the indexes; None if they stay."""
 
 
 class MemoryWrites(MemoryBase, Writes):
@@ -328,8 +330,9 @@ class MemoryWrites(MemoryBase, Writes):
                 return CommitReceipt(id, branch, held.latest, 0, 0, 0, named, now)
             if not self._namespace.table_exists(id) or not self._is(table, branch, held):
                 raise moved(id)
+            before = held.indexes_at(held.latest)
             held.versions.append(made.rows)
-            return held.receipt(
+            done = held.receipt(
                 id,
                 asked.operation,
                 named,
@@ -338,6 +341,10 @@ class MemoryWrites(MemoryBase, Writes):
                 deleted=made.deleted,
                 message=asked.message,
             )
+            if made.indexes is not None:
+                held.indexes[held.latest] = made.indexes(before)
+            replaces = asked.operation in {"overwrite", "replace"}
+            return held.rebuilt(id, done, before) if replaces and before else done
 
     def _is(self, table: IdLike, branch: str, held: MemoryTable) -> bool:
         return self._held(table, branch)[1] is held

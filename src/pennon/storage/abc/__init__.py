@@ -12,6 +12,7 @@ from pennon.namespaces.names import parse_id
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.capabilities import Capable
 from pennon.storage.abc.columns import ColumnChange, TableColumns
+from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.tables import TableLifecycle
@@ -28,6 +29,9 @@ __all__ = [
     "ColumnChange",
     "CommitReceipt",
     "Durability",
+    "IndexInfo",
+    "IndexProgress",
+    "IndexStats",
     "ScanRequest",
     "StorageBackend",
     "TableStats",
@@ -38,7 +42,7 @@ __all__ = [
 
 
 class StorageBackend(
-    TableLifecycle, Reads, Writes, TableColumns, Branches, Versions, Metadata, Capable, abc.ABC
+    TableLifecycle, Reads, Writes, TableColumns, Indexes, Branches, Versions, Metadata, Capable, abc.ABC
 ):
     """Tables under the names of a namespace.
 
