@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +18,12 @@ import lance_namespace as spec
 import pyarrow as pa
 import pytest
 from lance.namespace import RestAdapter
-from lance_namespace.errors import LanceNamespaceError, UnsupportedOperationError
+from lance_namespace.errors import LanceNamespaceError
 
 import pennon
 from pennon.errors import Unsupported
 from pennon.namespaces import Namespace
+from pennon.namespaces.interop import LanceNamespaceAdapter
 from pennon.testing.services import TestRoot
 
 ROWS = pa.table(
@@ -29,12 +32,6 @@ ROWS = pa.table(
         "vector": pa.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], pa.list_(pa.float32(), 2)),
     }
 )
-
-CATALOG_OPERATIONS = {
-    *("create_namespace", "list_namespaces", "describe_namespace", "drop_namespace"),
-    *("namespace_exists", "list_tables", "list_all_tables", "describe_table", "declare_table"),
-    *("register_table", "table_exists", "drop_table", "deregister_table", "rename_table"),
-}
 
 
 def _connect(root: TestRoot) -> Namespace:
@@ -66,31 +63,29 @@ def _code(call: Any, *args: Any) -> int:
 # -- the operations on names --------------------------------------------------------------------
 
 
-def test_every_operation_is_answered(memory: Namespace) -> None:
+def test_the_adapter_is_one_of_lance(memory: Namespace) -> None:
     adapter = memory.to_lance()
     assert isinstance(adapter, spec.LanceNamespace)
+    assert isinstance(adapter, LanceNamespaceAdapter)
     found = {n for n, _ in inspect.getmembers(spec.LanceNamespace, inspect.isfunction)}
-    operations = {n for n in found if not n.startswith("_")} - {"namespace_id"}
-    assert len(operations) >= 55
+    operations = {n for n in found if not n.startswith("_")}
+    assert len(operations) >= 56
     for name in operations:
         method = getattr(type(adapter), name)
         assert method is not getattr(spec.LanceNamespace, name), f"{name} is inherited"
-        if name in CATALOG_OPERATIONS:
-            continue
-        request = inspect.signature(getattr(spec.LanceNamespace, name)).parameters["request"]
-        model: Any = request.annotation
-        if isinstance(model, str):
-            model = getattr(spec, model)
-        sample = model.model_construct(id=["t"])
-        data = (
-            (b"",)
-            if "request_data" in inspect.signature(getattr(spec.LanceNamespace, name)).parameters
-            else ()
-        )
-        with pytest.raises(UnsupportedOperationError) as caught:
-            getattr(adapter, name)(sample, *data)
-        assert caught.value.code == 0
-        assert str(caught.value).endswith("."), name
+
+
+def test_names_alone_need_no_storage_backend() -> None:
+    code = """
+import sys, pennon
+n = pennon.connect("memory").connect()
+n.declare_table("t")
+assert "lance_namespace" not in sys.modules and "pennon.storage.serving" not in sys.modules
+n.to_lance().describe_table({"id": ["t"]})
+assert "pennon.storage._memory.base" not in sys.modules
+assert "lance" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("as_dict", [False, True])
@@ -145,11 +140,9 @@ def test_tables(memory: Namespace, as_dict: bool) -> None:
     assert (known.table_uri, known.is_only_declared) == (made.location, True)
     assert (known.properties, known.managed_versioning) == ({"k": "v"}, False)
     assert n.describe_table(ask(spec.DescribeTableRequest(id=["a", "t"]))).is_only_declared is None
-    for field in ({"branch": "b"}, {"tag": "b"}, {"load_detailed_metadata": True}):
-        assert _code(n.describe_table, ask(spec.DescribeTableRequest(id=["a", "t"], **field))) == 0
     n.table_exists(ask(spec.TableExistsRequest(id=["a", "t"])))
     assert _code(n.table_exists, ask(spec.TableExistsRequest(id=["t"]))) == 4
-    assert _code(n.table_exists, ask(spec.TableExistsRequest(id=["a", "t"], version=3))) == 0
+    assert _code(n.table_exists, ask(spec.TableExistsRequest(id=["a", "t"], version=3))) == 4
     n.rename_table(ask(spec.RenameTableRequest(id=["a", "t"], new_table_name="u")))
     n.rename_table(
         ask(spec.RenameTableRequest(id=["a", "u"], new_table_name="v", new_namespace_id=[]))

@@ -401,10 +401,14 @@ class Namespace(abc.ABC):
                 return
 
     def to_lance(self) -> Any:
-        """Return a ``lance_namespace.LanceNamespace`` over this, for pylance and lancedb."""
-        from pennon.namespaces.interop import LanceNamespaceAdapter
+        """Return a ``lance_namespace.LanceNamespace`` over this, for pylance and lancedb.
 
-        return LanceNamespaceAdapter(self)
+        It answers operations on names by this catalog, and those on data by the storage backend
+        over it: :class:`pennon.storage.serving.BackendAdapter`.
+        """
+        from pennon.namespaces.plugins import adapter
+
+        return adapter()(self)
 
     def close(self) -> None:
         """Release what only this instance holds; a shared session stays open."""

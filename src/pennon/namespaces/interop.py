@@ -1,10 +1,14 @@
 """A catalog of pennon as a ``lance_namespace.LanceNamespace``, for pylance and lancedb.
 
+This is the half about names. What is in the tables is answered one room higher, by the subclass in
+:mod:`pennon.storage.serving`, which is what ``Namespace.to_lance`` returns.
+
 Import this only when it is used: ``lance_namespace`` takes a second to load.
 """
 
 from __future__ import annotations
 
+import abc
 import functools
 import inspect
 import secrets
@@ -23,7 +27,7 @@ from pennon.namespaces.names import DELIMITER, show_id
 if TYPE_CHECKING:
     from pennon.namespaces.rest import RestNamespace
 
-__all__ = ["LanceNamespaceAdapter"]
+__all__ = ["LanceNamespaceAdapter", "choice", "vended"]
 
 _MODES = {"create": "create", "existok": "exist_ok", "overwrite": "overwrite"}
 _DROP_MODES = {"fail": False, "skip": True}
@@ -68,7 +72,12 @@ def _read(model: type[BaseModel], given: Any) -> Any:
         raise InvalidInputError(f"{model.__name__}.{where}: {first['msg']}.") from None
 
 
-def _choice(name: str, value: str | None, known: Mapping[str, Any], default: str) -> Any:
+def choice(name: str, value: str | None, known: Mapping[str, Any], default: str) -> Any:
+    """Return what a word stands for, in any spelling and case.
+
+    Raises:
+        InvalidInputError: It is none of the known ones, which are lower case without ``_``.
+    """
     word = (value or default).lower().replace("_", "").replace("-", "")
     if word not in known:
         raise InvalidInputError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}.")
@@ -79,12 +88,13 @@ def _dump(request: BaseModel) -> dict[str, Any]:
     return {k: v for k, v in request.model_dump(by_alias=True).items() if v is not None}
 
 
-class LanceNamespaceAdapter(LanceNamespace):
-    """What ``Namespace.to_lance()`` returns.
+class LanceNamespaceAdapter(LanceNamespace, abc.ABC):
+    """The operations on names, and the way to the others.
 
     Every operation on names works as on the catalog below, with the error codes of the
-    specification. Operations on data raise ``UnsupportedOperationError``, except over a REST
-    catalog, whose server is asked. Requests may be models or dicts, modes in any spelling and case.
+    specification. An operation on data is answered by ``_answer``; over a REST catalog its server
+    is asked, except for what names a branch: servers are known to write that to main. Requests may
+    be models or dicts, modes in any spelling and case.
 
     ``identity`` and ``context`` of a request are sent to a server, together with the operation as
     it is; other catalogs have nobody to send them to. ``vend_credentials=False`` leaves storage
@@ -93,6 +103,14 @@ class LanceNamespaceAdapter(LanceNamespace):
     Args:
         namespace: The catalog.
     """
+
+    @abc.abstractmethod
+    def _answer(self, operation: str, request: Any, data: bytes | None = None) -> Any:
+        """Answer an operation on data, here.
+
+        Raises:
+            UnsupportedOperationError: That cannot be done.
+        """
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
@@ -107,7 +125,7 @@ class LanceNamespaceAdapter(LanceNamespace):
         return f"<LanceNamespace over {self._namespace!r}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return LanceNamespaceAdapter, (self._namespace,)
+        return type(self), (self._namespace,)
 
     # -- a server below --------------------------------------------------------------------------
 
@@ -154,7 +172,7 @@ class LanceNamespaceAdapter(LanceNamespace):
     @_operation(spec.CreateNamespaceRequest)
     def create_namespace(self, request: Any) -> Any:
         """Create a namespace; modes ``Create``, ``ExistOk``, ``Overwrite``."""
-        mode = _choice("mode", request.mode, _MODES, "create")
+        mode = choice("mode", request.mode, _MODES, "create")
         response = spec.CreateNamespaceResponse
         if answer := self._ask_as_is("create_namespace", request, response):
             return answer
@@ -186,8 +204,8 @@ class LanceNamespaceAdapter(LanceNamespace):
     @_operation(spec.DropNamespaceRequest)
     def drop_namespace(self, request: Any) -> Any:
         """Drop a namespace; modes ``Fail``, ``Skip``, behaviors ``Restrict``, ``Cascade``."""
-        missing_ok = _choice("mode", request.mode, _DROP_MODES, "fail")
-        behavior = _choice("behavior", request.behavior, _BEHAVIORS, "restrict")
+        missing_ok = choice("mode", request.mode, _DROP_MODES, "fail")
+        behavior = choice("behavior", request.behavior, _BEHAVIORS, "restrict")
         response = spec.DropNamespaceResponse
         if answer := self._ask_as_is("drop_namespace", request, response):
             return answer
@@ -237,24 +255,21 @@ class LanceNamespaceAdapter(LanceNamespace):
 
     @_operation(spec.DescribeTableRequest)
     def describe_table(self, request: Any) -> Any:
-        """Return where a table is; what is in it, a server alone can tell."""
+        """Return where a table is, and what is in it if that is asked for."""
         response = spec.DescribeTableResponse
         id = tuple(request.id or ())
         if self._server is not None:
             return self._describe_on_server(self._server, id, request)
-        for name in ("load_detailed_metadata", "tag", "branch"):
-            if getattr(request, name):
-                raise UnsupportedOperationError(
-                    f"describe_table with {name} is not possible in {self._namespace!r}; open the "
-                    "location it answers without."
-                )
+        inside = request.load_detailed_metadata or request.version is not None
+        if inside or request.tag or request.branch:
+            return self._answer("describe_table", request)
         info = self._namespace.describe_table(id, check_declared=bool(request.check_declared))
         return response(
             table=info.id[-1],
             namespace=list(info.id[:-1]),
             location=info.location,
             table_uri=info.location if request.with_table_uri else None,
-            storage_options=_vended(info, request.vend_credentials),
+            storage_options=vended(info, request.vend_credentials),
             properties=dict(info.properties),
             managed_versioning=False,
             is_only_declared=info.declared_only,
@@ -265,7 +280,7 @@ class LanceNamespaceAdapter(LanceNamespace):
         answer = self._ask("describe_table", request, spec.DescribeTableResponse)
         if not answer.storage_options and server.client.settings.storage:
             info = server.describe_table(id)
-            answer.storage_options = _vended(info, request.vend_credentials)
+            answer.storage_options = vended(info, request.vend_credentials)
         return answer
 
     @_operation(spec.DeclareTableRequest)
@@ -287,7 +302,7 @@ class LanceNamespaceAdapter(LanceNamespace):
             managed = self._describe_on_server(self._server, id, asked).managed_versioning
         return response(
             location=info.location,
-            storage_options=_vended(info, request.vend_credentials),
+            storage_options=vended(info, request.vend_credentials),
             properties=dict(info.properties),
             managed_versioning=managed,
         )
@@ -296,7 +311,7 @@ class LanceNamespaceAdapter(LanceNamespace):
     def register_table(self, request: Any) -> Any:
         """Give a name to a dataset below the root; modes ``Create``, ``Overwrite``."""
         modes = {"create": "create", "overwrite": "overwrite"}
-        mode = _choice("mode", request.mode, modes, "create")
+        mode = choice("mode", request.mode, modes, "create")
         response = spec.RegisterTableResponse
         if answer := self._ask_as_is("register_table", request, response):
             return answer
@@ -312,10 +327,7 @@ class LanceNamespaceAdapter(LanceNamespace):
         if self._server is not None and (request.identity or request.context or request.version):
             return self._ask("table_exists", request, response)
         if request.version is not None:
-            raise UnsupportedOperationError(
-                f"{self._namespace!r} does not know versions; open the table at "
-                f"version={request.version}."
-            )
+            return self._answer("table_exists", request)
         id = tuple(request.id or ())
         if not self._namespace.table_exists(id):
             raise from_error_code(4, f"There is no table {show_id(id)}.")
@@ -355,32 +367,49 @@ class LanceNamespaceAdapter(LanceNamespace):
         raise UnsupportedOperationError("create_empty_table is gone; call declare_table instead.")
 
 
-def _vended(info: TableInfo, vend: Any) -> dict[str, str] | None:
+def vended(info: TableInfo, vend: Any) -> dict[str, str] | None:
+    """Return the storage options of a table, unless the request does not want them."""
     return dict(info.storage_options) if info.storage_options and vend is not False else None
 
 
+_NEVER_ON_MAIN = frozenset(
+    {
+        *("insert_into_table", "merge_insert_into_table", "update_table", "delete_from_table"),
+        *("alter_table_add_columns", "alter_table_alter_columns", "alter_table_drop_columns"),
+        *("create_table_index", "create_table_scalar_index", "list_table_indices"),
+        *("update_table_schema_metadata", "update_field_metadata", "create_table_tag"),
+    }
+)
+"""What pylance's server does on main, without a word, when a request names a branch."""
+
+
 def _data_operation(name: str) -> Any:
-    """Return the method of an operation that only a server has."""
+    """Return the method of an operation on data."""
     original = getattr(LanceNamespace, name)
     shape = inspect.signature(original)
     request_type: Any = shape.parameters["request"].annotation
     response_type: Any = shape.return_annotation
 
-    def run(self: LanceNamespaceAdapter, request: Any, request_data: bytes | None = None) -> Any:
+    def run(self: Any, request: Any, request_data: bytes | None = None) -> Any:
         asked = _read(request_type, request)
-        if self._server is None:  # pyright: ignore[reportPrivateUsage]
-            raise UnsupportedOperationError(
-                f"{name} is not possible in {self!r}; open the table at the location that "
-                "describe_table answers, or use pennon.open(namespace)."
-            )
+        on_branch = name in _NEVER_ON_MAIN and asked.branch not in (None, "main")
         try:
-            return self._ask(name, asked, response_type, request_data)  # pyright: ignore[reportPrivateUsage]
+            if self._server is None:
+                return self._answer(name, asked, request_data)
+            if not on_branch:
+                return self._ask(name, asked, response_type, request_data)
+            if asked.identity or asked.context:
+                raise UnsupportedOperationError(
+                    f"{name} on a branch is done here, not by the server of {self!r}, so that it "
+                    "cannot land on main; leave identity and context out."
+                )
+            return self._answer(name, asked, request_data)
         except PennonError as error:
             raise from_error_code(error.code, error.message) from error
 
     run.__name__ = name
     run.__qualname__ = f"{LanceNamespaceAdapter.__name__}.{name}"
-    run.__doc__ = f"Ask the server for ``{name}``; raise where there is none."
+    run.__doc__ = f"Answer the operation ``{name}`` of the specification."
     return run
 
 

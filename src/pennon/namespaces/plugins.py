@@ -1,4 +1,8 @@
-"""Which class a kind of namespace is: built in, from an installed package, or by its path."""
+"""Classes that are found by name when they are needed.
+
+Which class a kind of namespace is: built in, from an installed package, or by its path. And which
+class shows a namespace to other Lance tools, because that one stands in a room above this one.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,16 @@ from typing import Any
 from pennon.errors import InvalidOption, MissingExtra, did_you_mean
 from pennon.namespaces.abc import Namespace
 
-__all__ = ["GROUP", "find", "kinds"]
+__all__ = ["ADAPTER", "GROUP", "adapter", "find", "kinds"]
 
 GROUP = "pennon.namespaces"
 """The entry point group: a package adds a kind by an entry point of this group that names a
 subclass of :class:`~pennon.namespaces.abc.Namespace`."""
+
+ADAPTER = "pennon.storage.serving:BackendAdapter"
+"""What ``Namespace.to_lance`` returns. It answers operations on data through a storage backend, so
+it lives above the namespaces and is named here, not imported: the one place where this room knows
+of the one above."""
 
 _EXTERNAL = "pennon.namespaces.external:ExternalNamespace"
 _BUILTIN = {
@@ -55,6 +64,11 @@ def find(kind: str) -> type[Namespace]:
     if "." in kind:
         return _namespace_class(kind, _import_path(kind))
     raise InvalidOption(f"There is no kind {kind!r}; {did_you_mean(kind.lower(), kinds())}")
+
+
+def adapter() -> Any:
+    """Return the class that makes a ``lance_namespace.LanceNamespace`` of a namespace."""
+    return _load(ADAPTER)
 
 
 def _load(path: str) -> Any:

@@ -33,7 +33,8 @@ def stats(place: Place, ref: Ref) -> TableStats:
         sizes = [file.file_size_bytes for f in fragments for file in f.files]
         if None in sizes:
             # Writers of old did not say.
-            sizes = [field.bytes_on_disk for field in handle.stats.data_stats().fields]
+            of_fields: Any = handle.stats.data_stats().fields
+            sizes = [field.bytes_on_disk for field in of_fields]
         return TableStats(
             version=handle.version,
             rows=sum(f.physical_rows for f in fragments) - sum(deleted),

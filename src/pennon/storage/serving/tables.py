@@ -1,0 +1,101 @@
+"""Tables as wholes: create with data, describe, exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pennon.errors import TableAlreadyExists, TableNotFound, Unsupported, VersionNotFound
+from pennon.namespaces.interop import choice, vended
+from pennon.namespaces.names import show_id
+from pennon.storage.abc import CommitReceipt, StorageBackend
+from pennon.storage.serving.schemas import json_of, texts_of
+from pennon.storage.serving.wire import branch_of, id_of, models, rows_of
+
+__all__ = ["OPERATIONS"]
+
+_MODES = {"create": "create", "existok": "exist_ok", "overwrite": "overwrite"}
+
+
+def create_table(backend: StorageBackend, request: Any, data: bytes | None) -> Any:
+    """Create a table with rows; modes ``Create``, ``ExistOk``, ``Overwrite``."""
+    if request.storage_options:
+        raise Unsupported(
+            "storage_options of a single table are not possible: those of the catalog hold for all "
+            "tables in it; leave them out."
+        )
+    mode = choice("mode", request.mode, _MODES, "create")
+    id, rows = id_of(request), rows_of(data)
+    made = _created(backend, id, rows, mode, request.properties)
+    info = backend.namespace.describe_table(id)
+    return models.CreateTableResponse(
+        transaction_id=made.write_id,
+        location=info.location,
+        version=made.version,
+        storage_options=vended(info, None),
+        properties=dict(info.properties),
+    )
+
+
+def _created(backend: StorageBackend, id: Any, rows: Any, mode: Any, known: Any) -> CommitReceipt:
+    if mode != "overwrite":
+        return backend.create_table(id, rows, mode=mode, properties=known)
+    try:
+        return backend.create_table(id, rows, properties=known)
+    except TableAlreadyExists:
+        return backend.write(id, rows, mode="overwrite", schema=rows.schema)
+
+
+def table_exists(backend: StorageBackend, request: Any) -> Any:
+    """Raise unless a table exists, and the version that is asked for."""
+    id = id_of(request)
+    if request.version is None:
+        backend.namespace.describe_table(id)
+    else:
+        backend.get_table_schema(id, version=request.version)
+    return models.TableExistsResponse()
+
+
+def describe_table(backend: StorageBackend, request: Any) -> Any:
+    """Return where a table is, and what a state of it holds."""
+    id = id_of(request)
+    detailed = bool(request.load_detailed_metadata)
+    check = detailed or bool(request.check_declared)
+    info = backend.namespace.describe_table(id, check_declared=check)
+    answer = models.DescribeTableResponse(
+        table=info.id[-1],
+        namespace=list(info.id[:-1]),
+        location=info.location,
+        table_uri=info.location if request.with_table_uri else None,
+        storage_options=vended(info, request.vend_credentials),
+        properties=dict(info.properties),
+        managed_versioning=False,
+        is_only_declared=info.declared_only,
+    )
+    state: dict[str, Any] = {
+        "branch": branch_of(request),
+        "version": request.version,
+        "tag": request.tag,
+    }
+    try:
+        schema = backend.get_table_schema(id, **state)
+        if not detailed:
+            return answer
+        stats = backend.table_stats(id, **state)
+    except TableNotFound:
+        # A name that is only declared holds nothing to describe, and no version.
+        if request.version is None and request.tag is None and request.branch is None:
+            return answer
+        raise VersionNotFound(
+            f"{show_id(id)} is only declared; it has no versions yet.", table=id
+        ) from None
+    assert schema is not None
+    answer.version = stats.version
+    answer.var_schema = json_of(schema)
+    answer.metadata = texts_of(schema.metadata)
+    answer.stats = models.TableBasicStats(
+        num_deleted_rows=stats.deleted_rows, num_fragments=len(stats.fragment_rows)
+    )
+    return answer
+
+
+OPERATIONS = (create_table, table_exists, describe_table)
