@@ -1,0 +1,106 @@
+"""Promise 11: memory follows what is read at a time, not the size of the table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import pennon
+from pennon import ScanRequest
+from pennon.errors import InvalidOption
+from pennon.storage.abc import StorageBackend
+
+MIB = 1 << 20
+WORKER = Path(__file__).with_name("memory_worker.py")
+BUDGET = 32 * MIB
+BATCHES = 220
+"""Of 1.5 MB each: ten times the budget."""
+
+
+def measured(what: str, root: Path, **options: Any) -> tuple[int, int]:
+    """Return what a fresh process found, and by how many bytes its memory grew."""
+    command = [sys.executable, str(WORKER), what, str(root), json.dumps(options)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    print(f"{what} {options}: peak {found['peak'] / MIB:.0f} MiB")  # noqa: T201
+    return found["result"], found["peak"]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    root = tmp_path_factory.mktemp("memory")
+    _, peak = measured("fill", root, batches=BATCHES)
+    return root, peak
+
+
+def test_ingest_does_not_hold_the_table(large: tuple[Path, int]) -> None:
+    assert large[1] < BATCHES * 1.5 * MIB / 2  # Lance holds pages of every column.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"filter": "text > 'f'", "columns": ["id"]}],
+    ids=["all", "filter on what is not returned"],
+)
+def test_a_scan_stays_within_its_budget(large: tuple[Path, int], options: dict[str, Any]) -> None:
+    rows, peak = measured("scan", large[0], memory_budget=BUDGET, **options)
+    assert rows == pennon.open(str(large[0])).count_rows("t", options.get("filter"))
+    assert peak <= BUDGET
+
+
+def test_a_row_larger_than_the_budget_is_refused_at_once(tmp_path: Path) -> None:
+    db = pennon.open(str(tmp_path))
+    db.create_table("t", [{"id": 1, "text": "x" * 3 * MIB}])
+    with pytest.raises(InvalidOption, match="memory_budget"):
+        db.scan(ScanRequest("t", memory_budget=BUDGET))
+    assert db.scan(ScanRequest("t", memory_budget=BUDGET, columns=["id"])).read_all().num_rows == 1
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> StorageBackend:
+    """A table of several fragments, with rows deleted, updated and merged."""
+    db = pennon.open(str(tmp_path))
+    db.create_table("t", {"id": list(range(100)), "n": [n % 7 for n in range(100)]})
+    for start in range(100, 500, 100):
+        ids = list(range(start, start + 100))
+        db.write("t", {"id": ids, "n": [n % 7 for n in ids]})
+    db.delete_rows("t", "id >= 50 AND id < 120 OR id % 10 = 3")
+    db.merge_insert("t", {"id": [0, 130, 450], "n": [10, 11, 12]}, on="id")
+    db.update("t", {"n": "n + 100"}, "id > 480")
+    return db
+
+
+@pytest.mark.parametrize("filter", [None, "n > 3", "id > 1000"])
+@pytest.mark.parametrize("columns", [None, ["n"], {"m": "id + n"}])
+def test_the_budget_changes_no_answer(
+    cut: StorageBackend, filter: str | None, columns: Any
+) -> None:
+    for limit, offset in [(None, 0), (7, 0), (0, 0), (100, 33), (None, 210), (5, 10_000)]:
+        for with_row_id in (False, True):
+            what: dict[str, Any] = {
+                "columns": columns,
+                "filter": filter,
+                "limit": limit,
+                "offset": offset,
+                "with_row_id": with_row_id,
+            }
+            plain = cut.scan(ScanRequest("t", **what))
+            bounded = cut.scan(ScanRequest("t", memory_budget=BUDGET, batch_size=8, **what))
+            assert bounded.schema == plain.schema
+            found = bounded.read_all()
+            assert found == plain.read_all(), what
+            assert all(b.num_rows <= 8 for b in found.to_batches())
+
+
+def test_no_rows_have_columns_too(tmp_path: Path) -> None:
+    db = pennon.open(str(tmp_path))
+    schema = pa.schema([("id", pa.int64())])
+    db.create_table("t", schema=schema)
+    assert db.scan(ScanRequest("t", memory_budget=BUDGET)).read_all() == schema.empty_table()
