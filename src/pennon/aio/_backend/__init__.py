@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.aio._backend.branches import AsyncBranches
 from pennon.aio._backend.columns import AsyncTableColumns
+from pennon.aio._backend.indexes import AsyncIndexes
 from pennon.aio._backend.metadata import AsyncMetadata
 from pennon.aio._backend.reads import AsyncReads
 from pennon.aio._backend.tables import AsyncTableLifecycle
@@ -21,6 +22,7 @@ class AsyncMethods(
     AsyncReads,
     AsyncWrites,
     AsyncTableColumns,
+    AsyncIndexes,
     AsyncBranches,
     AsyncVersions,
     AsyncMetadata,

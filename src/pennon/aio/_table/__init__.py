@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.aio._table.branches import AsyncBranchesOfTable
 from pennon.aio._table.columns import AsyncTableColumnsOfTable
+from pennon.aio._table.indexes import AsyncIndexesOfTable
 from pennon.aio._table.metadata import AsyncMetadataOfTable
 from pennon.aio._table.reads import AsyncReadsOfTable
 from pennon.aio._table.tables import AsyncTableLifecycleOfTable
@@ -21,6 +22,7 @@ class AsyncTableMethods(
     AsyncReadsOfTable,
     AsyncWritesOfTable,
     AsyncTableColumnsOfTable,
+    AsyncIndexesOfTable,
     AsyncBranchesOfTable,
     AsyncVersionsOfTable,
     AsyncMetadataOfTable,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.storage._table.branches import BranchesOfTable
 from pennon.storage._table.columns import TableColumnsOfTable
+from pennon.storage._table.indexes import IndexesOfTable
 from pennon.storage._table.metadata import MetadataOfTable
 from pennon.storage._table.reads import ReadsOfTable
 from pennon.storage._table.tables import TableLifecycleOfTable
@@ -21,6 +22,7 @@ class TableMethods(
     ReadsOfTable,
     WritesOfTable,
     TableColumnsOfTable,
+    IndexesOfTable,
     BranchesOfTable,
     VersionsOfTable,
     MetadataOfTable,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["TableBase"]
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class TableBase:
-    """A table of a backend, at a branch that moves or at one fixed state."""
+    """A table of a backend, at a branch that moves or at one fixed state. Never changes.
+
+    Args:
+        backend: Where it is.
+        id: Its id, relative to the backend.
+        ref: Which state is meant.
+    """
+
+    __slots__ = ("backend", "id", "ref")
 
     backend: StorageBackend
     id: Id
-    """Relative to the backend."""
     ref: Ref
-    """Which state is meant."""
+
+    def __init__(self, backend: StorageBackend, id: Id, ref: Ref) -> None:
+        for name, value in (("backend", backend), ("id", id), ("ref", ref)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self!r} never changes; on() and at() return another one.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.backend, self.id, self.ref)
 
     @property
     def branch(self) -> str:

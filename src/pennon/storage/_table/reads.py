@@ -53,7 +53,7 @@ class ReadsOfTable(TableBase):
             with_row_id: Whether to add a last column ``_rowid``: a number that no other row of this
                 version has.
             batch_size: Rows of a batch at most; None for what is fast.
-            memory_budget: Bytes that reading may hold at once, at least 16 MiB; None for what is
+            memory_budget: Bytes that reading may hold at once, at least 32 MiB; None for what is
                 fast. The width of rows is learned while reading, so rows that are many times wider
                 than the ones before them may exceed it for a moment. It cannot be combined with
                 ``order_by``, which holds all rows.
