@@ -36,6 +36,7 @@ __all__ = [
     "rows_of",
     "stats_of",
     "still_covered",
+    "text_options",
 ]
 
 _LANCE = {
@@ -125,7 +126,7 @@ def _options(index: Index, field: Any, rows: int) -> tuple[Any, dict[str, Any]]:
 
     match index:
         case FullText():
-            return "INVERTED", _text_options(index)
+            return "INVERTED", text_options(index)
         case VectorIndex():
             return index.kind.upper(), _vector_options(index, field, rows)
         case ZoneMap() | BloomFilter():
@@ -136,7 +137,7 @@ def _options(index: Index, field: Any, rows: int) -> tuple[Any, dict[str, Any]]:
             return _LANCE[index.kind], {}
 
 
-def _text_options(index: FullText) -> dict[str, Any]:
+def text_options(index: FullText) -> dict[str, Any]:
     given = {
         "base_tokenizer": None if index.tokenizer == "code" else index.tokenizer,
         "analyzer": "code" if index.tokenizer == "code" else None,

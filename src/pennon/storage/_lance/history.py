@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import lance
 
 __all__ = [
+    "INDEXES",
     "MESSAGE",
     "Write",
     "data_files",
@@ -44,6 +45,8 @@ __all__ = [
 
 MESSAGE = "__lance_commit_message"
 """The property that holds what the writer says of a commit, for every Lance tool."""
+INDEXES = "pennon.indexes"
+"""The property of an overwrite that holds which indexes are built anew, and which are dropped."""
 _TRIED = "_pennon/tried"
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
@@ -105,6 +108,7 @@ class Write:
         if text is None:
             return None
         inserted, updated, deleted, at = json.loads(text)
+        kept, dropped = json.loads(transaction.transaction_properties.get(INDEXES, "[[], []]"))
         return CommitReceipt(
             table=table,
             branch=branch,
@@ -114,6 +118,8 @@ class Write:
             rows_deleted=deleted,
             write_id=self.write_id,
             committed_at=datetime.fromisoformat(at),
+            indexes_rebuilt=tuple(index[0] for index in kept),
+            indexes_dropped=tuple(dropped),
         )
 
 

@@ -100,6 +100,7 @@ def _info(description: Any, rows: dict[int, int]) -> IndexInfo:
         rows_not_indexed=sum(rows.values()) - indexed,
         size_bytes=description.total_size_bytes,
         segments=len(description.segments),
+        ids=tuple(str(s.uuid) for s in description.segments),
     )
 
 

@@ -1,7 +1,7 @@
 """Overwrite: all rows, and the schema if so wanted, replaced by one commit that excludes rivals.
 
 Only an overwrite that names the version it replaces, and is not allowed to follow rivals, is a
-compare-and-swap in Lance; it drops the indexes, whose rows are all gone.
+compare-and-swap in Lance. It drops the indexes, whose rows are all gone; they are built anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, file_names, peek, write_files
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import mark, planned, rebuild
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.keys import checked_rows
 
@@ -32,14 +33,28 @@ def overwrite(place: Place, data: Any, schema: pa.Schema | None, asked: Asked) -
 
 
 def replace_at(
-    place: Place, data: Any, schema: pa.Schema | None, expected: int | None, asked: Asked
+    place: Place,
+    data: Any,
+    schema: pa.Schema | None,
+    expected: int | None,
+    asked: Asked,
+    like: lance.LanceDataset | None = None,
 ) -> CommitReceipt:
-    """Replace all rows of one version; see :meth:`Writes.replace_table_atomic`."""
+    """Replace all rows of one version; see :meth:`Writes.replace_table_atomic`.
+
+    Args:
+        place: The table.
+        data: The rows.
+        schema: Their columns; those of the table if None.
+        expected: The version; the newest if None.
+        asked: What the caller says of the write.
+        like: The version whose indexes the new one is to have; the one replaced if None.
+    """
     handle = place.open()
     only = handle.version if expected is None else expected
     if handle.version != only:
         raise _moved(place, only, handle.version)
-    return _replace(place, data, schema, asked, handle, only)
+    return _replace(place, data, schema, asked, handle, only, like)
 
 
 def _replace(
@@ -49,6 +64,7 @@ def _replace(
     asked: Asked,
     handle: lance.LanceDataset,
     only: int | None,
+    like: lance.LanceDataset | None = None,
 ) -> CommitReceipt:
     from lance import LanceOperation
 
@@ -72,22 +88,27 @@ def _replace(
             )
         with translated(place.name, place.secrets):
             gone = int(head.count_rows())
+        write, indexes = asked.write(rows, deleted=gone), planned(place, like or head, target)
+        if indexes.kept:
+            mark(place, write, head.version + 1)
         return Attempt(
             LanceOperation.Overwrite(target, fragments),
-            asked.write(rows, deleted=gone),
+            write,
             file_names(fragments),
+            said=indexes.properties(),
             kept=True,
         )
 
     deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
         with lane_of(place) as lane, lane.passing(deadline):
-            return commit(place, asked, prepare, deadline, handle if only is not None else None)
+            made = commit(place, asked, prepare, deadline, handle if only is not None else None)
     except OutcomeUnknown:
         raise
     except Exception:
         discard(place, fragments)
         raise
+    return rebuild(place, made, asked)
 
 
 def _moved(place: Place, expected: int, found: int) -> CommitConflict:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.diff import diff
+from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.versions import list_versions, rollback
 from pennon.storage._lance.write_methods import LanceWrites
 from pennon.storage.abc.types import CommitReceipt, Durability
@@ -53,7 +54,11 @@ class LanceVersions(LanceWrites, Versions):
         old = Ref(branch=branch, version=version)
         asked = self._asked("rollback", write_id, deadline, commit_message, durability)
         return self._once(
-            table, old.branch, asked, lambda at: rollback(at, version, expected, asked)
+            table,
+            old.branch,
+            asked,
+            lambda at: rollback(at, version, expected, asked),
+            lambda at, found: rebuild(at, found, asked),
         )
 
     def diff(

@@ -91,7 +91,7 @@ def rollback(place: Place, version: int, expected: int | None, asked: Asked) -> 
     if expected is not None:
         with translated(place.name, place.secrets):
             rows = old.scanner(scan_in_order=True).to_reader()
-        return replace_at(place, rows, old.schema, expected, asked)
+        return replace_at(place, rows, old.schema, expected, asked, like=old)
 
     def prepare(head: lance.LanceDataset) -> Attempt:
         with translated(place.name, place.secrets):

@@ -23,6 +23,7 @@ from pennon.storage._lance.history import find
 from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.replace import overwrite, replace_at
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.writes import Writes
@@ -59,7 +60,13 @@ class LanceWrites(LanceBase, Writes):
             return self._merge(table, data, None, NEW_KEYS, branch, asked)
         if mode == "append":
             return self._once(table, branch, asked, lambda place: append(place, data, asked))
-        return self._once(table, branch, asked, lambda at: overwrite(at, data, schema, asked))
+        return self._once(
+            table,
+            branch,
+            asked,
+            lambda at: overwrite(at, data, schema, asked),
+            lambda at, found: rebuild(at, found, asked),
+        )
 
     @contextlib.contextmanager
     def lock_table_for_write(
@@ -88,7 +95,11 @@ class LanceWrites(LanceBase, Writes):
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
         asked = self._asked("replace", write_id, deadline, commit_message, durability)
         return self._once(
-            table, branch, asked, lambda at: replace_at(at, data, schema, expected_version, asked)
+            table,
+            branch,
+            asked,
+            lambda at: replace_at(at, data, schema, expected_version, asked),
+            lambda at, found: rebuild(at, found, asked),
         )
 
     def truncate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,8 @@ class IndexInfo:
     """Of its files; None if Lance does not know."""
     segments: int
     """Parts that are searched one after the other."""
+    ids: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """What Lance calls the segments: other names whenever it is built anew. None in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
