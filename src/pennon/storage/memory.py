@@ -7,6 +7,7 @@ from pennon.storage._memory.columns import MemoryColumns
 from pennon.storage._memory.indexes import MemoryIndexes
 from pennon.storage._memory.metadata import MemoryMetadata
 from pennon.storage._memory.reads import MemoryReads
+from pennon.storage._memory.searches import MemorySearches
 from pennon.storage._memory.tables import MemoryTables
 from pennon.storage._memory.versions import MemoryVersions
 from pennon.storage._memory.writes import MemoryWrites
@@ -17,6 +18,7 @@ __all__ = ["MemoryBackend"]
 
 class MemoryBackend(
     MemoryTables,
+    MemorySearches,
     MemoryReads,
     MemoryColumns,
     MemoryIndexes,

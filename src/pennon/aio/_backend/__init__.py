@@ -10,6 +10,7 @@ from pennon.aio._backend.columns import AsyncTableColumns
 from pennon.aio._backend.indexes import AsyncIndexes
 from pennon.aio._backend.metadata import AsyncMetadata
 from pennon.aio._backend.reads import AsyncReads
+from pennon.aio._backend.searches import AsyncSearches
 from pennon.aio._backend.tables import AsyncTableLifecycle
 from pennon.aio._backend.versions import AsyncVersions
 from pennon.aio._backend.writes import AsyncWrites
@@ -23,6 +24,7 @@ class AsyncMethods(
     AsyncWrites,
     AsyncTableColumns,
     AsyncIndexes,
+    AsyncSearches,
     AsyncBranches,
     AsyncVersions,
     AsyncMetadata,

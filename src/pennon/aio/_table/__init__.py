@@ -10,6 +10,7 @@ from pennon.aio._table.columns import AsyncTableColumnsOfTable
 from pennon.aio._table.indexes import AsyncIndexesOfTable
 from pennon.aio._table.metadata import AsyncMetadataOfTable
 from pennon.aio._table.reads import AsyncReadsOfTable
+from pennon.aio._table.searches import AsyncSearchesOfTable
 from pennon.aio._table.tables import AsyncTableLifecycleOfTable
 from pennon.aio._table.versions import AsyncVersionsOfTable
 from pennon.aio._table.writes import AsyncWritesOfTable
@@ -23,6 +24,7 @@ class AsyncTableMethods(
     AsyncWritesOfTable,
     AsyncTableColumnsOfTable,
     AsyncIndexesOfTable,
+    AsyncSearchesOfTable,
     AsyncBranchesOfTable,
     AsyncVersionsOfTable,
     AsyncMetadataOfTable,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pennon.storage._lance.branch_methods import LanceBranches
 from pennon.storage._lance.column_methods import LanceColumns
 from pennon.storage._lance.index_methods import LanceIndexes
+from pennon.storage._lance.maintenance_methods import LanceMaintenance
 from pennon.storage._lance.metadata_methods import LanceMetadata
-from pennon.storage._lance.read_methods import LanceReads
+from pennon.storage._lance.search_methods import LanceSearches
 from pennon.storage._lance.table_methods import LanceTables
 from pennon.storage._lance.version_methods import LanceVersions
 from pennon.storage._lance.write_methods import LanceWrites
@@ -17,13 +18,14 @@ __all__ = ["LanceBackend"]
 
 class LanceBackend(
     LanceTables,
-    LanceReads,
+    LanceSearches,
     LanceMetadata,
     LanceColumns,
     LanceIndexes,
     LanceVersions,
     LanceWrites,
     LanceBranches,
+    LanceMaintenance,
     StorageBackend,
 ):
     """Tables as plain Lance datasets that every Lance tool reads.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import InvalidInput
 from pennon.expr import Expr
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
+from pennon.storage._memory.base import MemoryIndex
+from pennon.storage._memory.indexes import MemoryIndexes
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._select import check_columns
 from pennon.storage._vectors import (
@@ -21,18 +24,21 @@ from pennon.storage._vectors import (
 from pennon.storage.abc.search_types import HybridSearch, Search, TextSearch, VectorSearch
 from pennon.storage.abc.searches import Searches
 from pennon.storage.abc.types import ROW_ID, ScanRequest
+from pennon.storage.indexing import FullText, VectorIndex
 from pennon.storage.searching import DISTANCE
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from pennon.storage._lance.searches import Searcher
+
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["MemorySearches"]
 
 
-class MemorySearches(MemoryReads, Searches):
+class MemorySearches(MemoryReads, MemoryIndexes, Searches):
     """Searches in memory. Vectors are compared one by one; texts are left to Lance."""
 
     def explain(self, request: ScanRequest | Search | IdLike) -> str:
@@ -59,39 +65,52 @@ class MemorySearches(MemoryReads, Searches):
         return f"{self.explain(request)}- {rows} rows in {seconds * 1000:.3f} ms\n"
 
     def _search(self, request: Search) -> pa.Table:
-        id, rows = self._at(request.table, request.ref)
+        id, rows, indexes = self._indexes(request.table, request.ref)
         check_free(rows.schema, request.columns, id)
         match request:
             case VectorSearch():
-                return _nearest(rows, request, id)
+                return _nearest(rows, indexes, request, id)
             case TextSearch():
-                return _texts(rows, id).texts(request)
+                return _texts(rows, indexes, id).texts(request)
             case HybridSearch():
-                return _hybrid(rows, request, id)
+                return _hybrid(rows, indexes, request, id)
             case _:
                 raise InvalidInput(f"{type(request).__name__} is no search that is known.")
 
 
-def _texts(rows: pa.Table, id: Id) -> Any:
+def _texts(rows: pa.Table, indexes: Mapping[str, MemoryIndex], id: Id) -> Searcher:
+    """Return what searches texts, which takes them apart as the text indexes of the table do."""
+    from pennon.storage._lance.building import text_options
     from pennon.storage._lance.in_memory import in_memory
     from pennon.storage._lance.searches import Searcher
 
-    return Searcher.over(in_memory(rows, show_id(id), id))
+    copy = in_memory(rows, show_id(id), id)
+    for name, made in indexes.items():
+        if isinstance(made.index, FullText):
+            options = text_options(made.index)
+            copy.handle.create_scalar_index(
+                made.column, "INVERTED", name=name, train=False, **options
+            )
+    return Searcher.over(copy)
 
 
-def _hybrid(rows: pa.Table, asked: HybridSearch, id: Id) -> pa.Table:
+def _hybrid(
+    rows: pa.Table, indexes: Mapping[str, MemoryIndex], asked: HybridSearch, id: Id
+) -> pa.Table:
     import pyarrow as pa
 
     from pennon.storage._lance.searches import reranked
 
-    near = _nearest(rows, asked.vector_search, id)
-    good = _texts(rows, id).text_ids(asked.text_search)
+    near = _nearest(rows, indexes, asked.vector_search, id)
+    good = _texts(rows, indexes, id).text_ids(asked.text_search)
     ids = sorted({*near[ROW_ID].to_pylist(), *good[ROW_ID].to_pylist()})
     some = _projected(rows.take(pa.array(ids, pa.int64())), asked.rows, id)
     return reranked(some, ids, near, good, asked)
 
 
-def _nearest(rows: pa.Table, asked: VectorSearch, id: Id) -> pa.Table:
+def _nearest(
+    rows: pa.Table, indexes: Mapping[str, MemoryIndex], asked: VectorSearch, id: Id
+) -> pa.Table:
     """Return the rows nearest to each query vector, one query after the other."""
     import numpy as np
     import pyarrow as pa
@@ -102,7 +121,12 @@ def _nearest(rows: pa.Table, asked: VectorSearch, id: Id) -> pa.Table:
     kept = _kept(rows, asked, id)
     several = is_multivector(field)
     batch = asked.query.ndim == 2 and not several  # noqa: PLR2004
-    metric = asked.metric or ("hamming" if queries.dtype == np.uint8 else "l2")
+    measured = [
+        made.index.metric_for(field)
+        for made in indexes.values()
+        if made.column == asked.column and isinstance(made.index, VectorIndex)
+    ]
+    metric = asked.metric or next(iter(measured), "hamming" if queries.dtype == np.uint8 else "l2")
     parts: list[pa.Table] = []
     for number, query in enumerate([queries] if several else queries):
         distances = _distances(rows, asked.column, np.atleast_2d(query), metric)

@@ -10,6 +10,7 @@ from pennon.storage._table.columns import TableColumnsOfTable
 from pennon.storage._table.indexes import IndexesOfTable
 from pennon.storage._table.metadata import MetadataOfTable
 from pennon.storage._table.reads import ReadsOfTable
+from pennon.storage._table.searches import SearchesOfTable
 from pennon.storage._table.tables import TableLifecycleOfTable
 from pennon.storage._table.versions import VersionsOfTable
 from pennon.storage._table.writes import WritesOfTable
@@ -23,6 +24,7 @@ class TableMethods(
     WritesOfTable,
     TableColumnsOfTable,
     IndexesOfTable,
+    SearchesOfTable,
     BranchesOfTable,
     VersionsOfTable,
     MetadataOfTable,

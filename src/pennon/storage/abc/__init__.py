@@ -15,6 +15,8 @@ from pennon.storage.abc.columns import ColumnChange, TableColumns
 from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
+from pennon.storage.abc.search_types import HybridSearch, TextSearch, VectorSearch
+from pennon.storage.abc.searches import Searches
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability, ScanRequest
 from pennon.storage.abc.versions import VersionInfo, Versions
@@ -29,6 +31,7 @@ __all__ = [
     "ColumnChange",
     "CommitReceipt",
     "Durability",
+    "HybridSearch",
     "IndexInfo",
     "IndexProgress",
     "IndexStats",
@@ -36,13 +39,25 @@ __all__ = [
     "StorageBackend",
     "TableStats",
     "TagInfo",
+    "TextSearch",
+    "VectorSearch",
     "VersionFile",
     "VersionInfo",
 ]
 
 
 class StorageBackend(
-    TableLifecycle, Reads, Writes, TableColumns, Indexes, Branches, Versions, Metadata, Capable, abc.ABC
+    TableLifecycle,
+    Reads,
+    Writes,
+    TableColumns,
+    Indexes,
+    Searches,
+    Branches,
+    Versions,
+    Metadata,
+    Capable,
+    abc.ABC,
 ):
     """Tables under the names of a namespace.
 
