@@ -9,7 +9,7 @@ result of the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +24,7 @@ from pennon.storage._lance.places import Place
 from pennon.storage._lance.rows import Rows
 from pennon.storage._lance.schemas import Field, fields_of, new_fields, next_id, schema_of
 from pennon.storage.abc.columns import ColumnChange
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import ROW_ID, CommitReceipt
 
 if TYPE_CHECKING:
     import lance
@@ -269,7 +269,8 @@ class _Values:
         rows = Rows(head, self.place.info.id, self.place.name, self.place.secrets)
         rows.check_computed(self.wanted.computed)
         with translated(self.place.name, self.place.secrets):
-            return head.scanner(columns=self.wanted.computed, with_row_id=True).projected_schema
+            found = head.scanner(columns=self.wanted.computed, with_row_id=True).projected_schema
+        return pa.schema([found.field(name) for name in self.wanted.computed])
 
     def on(self, head: lance.LanceDataset, numbers: _Numbers) -> tuple[list[Any], list[str]]:
         """Return the fragments of a version with the values, and the names of the new files.
@@ -315,31 +316,53 @@ class _Values:
         return found
 
     def _computed(self, head: lance.LanceDataset, fragment: lance.LanceFragment) -> Any:
-        from lance.udf import BatchUDF
+        """Return the fragment with the values, and the schema it has with them.
 
-        function, failed = self.wanted.function, list[BaseException]()
-        if function is None:
-            rows = Rows(head, self.place.info.id, self.place.name, self.place.secrets)
-            with rows.reading(computes=True):
-                return fragment.merge_columns(self.wanted.computed, batch_size=_ROWS)
+        Lance pulls them from a thread in which other calls of Lance work. A function that it calls
+        itself may make none, and what it raises becomes text; here it reaches the caller.
+        """
+        import pyarrow as pa
 
-        def call(batch: pa.RecordBatch) -> pa.RecordBatch:
+        failed: list[BaseException] = []
+
+        def source() -> Iterator[pa.RecordBatch]:
             try:
-                return function(batch)
+                yield from batches
+            except GeneratorExit:
+                raise
             except BaseException as error:
                 failed.append(error)
                 raise
 
+        # A handle that writes cannot be read from.
+        reads = head.checkout_version(head.version)
+        schema, batches = self._source(reads, reads.get_fragment(fragment.fragment_id))
         try:
             with translated(self.place.name, self.place.secrets):
-                return fragment.merge_columns(
-                    BatchUDF(call, function.schema),
-                    columns=function.reads,
-                    batch_size=function.batch_size,
-                )
+                stream = pa.RecordBatchReader.from_batches(schema, source())
+                return fragment.merge_columns(stream)
         except BaseException as error:  # noqa: BLE001 - raised again
-            # Lance would turn what the function raised into text.
             raise (failed[0] if failed else error) from None
+
+    def _source(
+        self, head: lance.LanceDataset, fragment: Any
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Return the values for the rows of a fragment, in their order."""
+        rows = Rows(head, self.place.info.id, self.place.name, self.place.secrets)
+        function = self.wanted.function
+        size = _ROWS if function is None else function.batch_size
+        columns = self.wanted.computed if function is None else function.reads
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with rows.reading(computes=True):
+                found = head.scanner(
+                    columns=columns, fragments=[fragment], batch_size=size, with_row_id=True
+                ).to_reader()
+                yield from (batch.drop_columns([ROW_ID]) for batch in found)
+
+        if function is None:
+            return self.computed_schema(head), batches()
+        return function.schema, map(function, batches())
 
 
 def _deleted(metadata: Any) -> object:
