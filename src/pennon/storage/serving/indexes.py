@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pennon.errors import InvalidInput, Unsupported
 from pennon.storage import indexing
 from pennon.storage.abc import StorageBackend
+from pennon.storage.abc.indexes import IndexInfo
 from pennon.storage.serving.wire import branch_of, id_of, metric_of, models, page_of, state_of
 
 __all__ = ["OPERATIONS"]
@@ -88,14 +89,14 @@ def list_table_indices(backend: StorageBackend, request: Any) -> Any:
     id, state = id_of(request), state_of(request)
     known = {index.name: index for index in backend.list_indexes(id, **state)}
     names, token = page_of(list(known), request)
-    indexes = [_content(known[name], backend.index_stats(id, name, **state)) for name in names]
+    indexes = [_content(known[name]) for name in names]
     return models.ListTableIndicesResponse(indexes=indexes, page_token=token)
 
 
-def _content(index: Any, stats: Any) -> Any:
+def _content(index: IndexInfo) -> Any:
     return models.IndexContent(
         index_name=index.name,
-        index_uuid=index.name,
+        index_uuid=index.ids[0] if index.ids else index.name,
         columns=list(index.columns),
         status="SUCCEEDED",
         index_type=index.kind.upper(),
@@ -103,7 +104,6 @@ def _content(index: Any, stats: Any) -> Any:
         num_unindexed_rows=index.rows_not_indexed,
         size_bytes=index.size_bytes,
         num_segments=index.segments,
-        created_at=stats.built_at,
     )
 
 
@@ -111,9 +111,10 @@ def describe_table_index_stats(backend: StorageBackend, request: Any) -> Any:
     """Return what is known of an index."""
     if not request.index_name:
         raise InvalidInput("index_name= says which index is meant; give it.")
-    index = backend.index_stats(id_of(request), request.index_name, **state_of(request)).index
+    stats = backend.index_stats(id_of(request), request.index_name, **state_of(request))
+    index = stats.index
     return models.DescribeTableIndexStatsResponse(
-        distance_type=index.parameters.get("metric"),
+        distance_type=stats.parameters.get("metric"),
         index_type=index.kind.upper(),
         num_indexed_rows=index.rows_indexed,
         num_unindexed_rows=index.rows_not_indexed,

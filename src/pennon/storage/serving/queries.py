@@ -198,7 +198,7 @@ def _vector_options(request: Any, rows: int) -> dict[str, Any]:
     refine = request.refine_factor or None
     # The search is asked for more rows than k when some are to be left out.
     ef = max(request.ef, rows * (refine or 1)) if request.ef else None
-    probes = request.maximum_nprobes or request.minimum_nprobes or request.nprobes or None
+    probes = request.minimum_nprobes or request.maximum_nprobes or request.nprobes or None
     return {"metric": metric, "nprobes": probes, "refine_factor": refine, "ef": ef}
 
 
