@@ -86,7 +86,9 @@ def services(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure catalog operations beside the native ones, on disk and on MinIO."""
+    """Measure the catalog, reads and writes beside plain pylance and lancedb, on disk and MinIO."""
     session.install("-e", ".[dev]")
     install_services(session, required=False)
-    session.run("python", "tests/bench/run.py", *session.posargs)
+    quiet = {"LANCE_LOG": "error"}
+    session.run("python", "tests/bench/run.py", *session.posargs, env=quiet)
+    session.run("python", "tests/bench/data.py", *session.posargs, env=quiet)
