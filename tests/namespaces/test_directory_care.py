@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pennon.errors import InvalidOption, TableAlreadyExists, TableNotFound
-from pennon.namespaces.directory import DirectoryNamespace
+from pennon.namespaces.directory import DirectoryNamespace, _manifest
 from pennon.namespaces.session import Session
 from pennon.testing.names import ODD_NAMES
 from pennon.testing.services import TestRoot
@@ -373,7 +373,8 @@ def test_grace_periods_are_checked(local_root: str, wrong: Any) -> None:
 # -- vacuum ----------------------------------------------------------------------------------------
 
 
-def test_vacuum_keeps_the_catalog(root: TestRoot) -> None:
+def test_vacuum_keeps_the_catalog(root: TestRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_manifest, "GRACE_SECONDS", 1.0)
     ns, other = connect(root), connect(root)
     assert ns.vacuum().versions == 0
     for number in range(12):
@@ -384,7 +385,9 @@ def test_vacuum_keeps_the_catalog(root: TestRoot) -> None:
     plan = ns.vacuum(older_than=NOW, dry_run=True)
     assert (plan.dry_run, plan.versions) == (True, 11)
     assert ns.vacuum(older_than=NOW, dry_run=True) == plan
+    began = time.monotonic()
     done = ns.vacuum(older_than=NOW)
+    assert (time.monotonic() - began >= 1.0) is (ns._store.uri.scheme != "file")
     assert (done.dry_run, done.versions, done.size) == (False, plan.versions, plan.size)
     store = ns._store
     assert len(list(store.list("__manifest/data"))) == 1

@@ -38,10 +38,10 @@ are not trusted. One ``stat``, and exact for whatever anybody does.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pennon.errors import InvalidName, PermissionDenied, Unauthenticated
@@ -155,7 +155,7 @@ def _times(store: ObjectStore, base: str) -> _Times | None:
     """Return what changes with the directory of the versions; None if that is changing now."""
     try:
         now = time.time_ns()
-        found = os.stat(f"{store.uri.path}/{base}/_versions")
+        found = Path(store.uri.path, base, "_versions").stat()
     except OSError:
         return None
     changed = max(found.st_mtime_ns, found.st_ctime_ns)

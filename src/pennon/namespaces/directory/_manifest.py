@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +34,7 @@ from pennon.namespaces.abc import Id
 from pennon.namespaces.directory._lance import MANIFEST, Fate, LanceTable, is_conflict
 from pennon.namespaces.model import Catalog, Change, Entry
 from pennon.namespaces.names import DELIMITER, show_id
+from pennon.namespaces.newest import GRACE_SECONDS, Look, Newest
 from pennon.retry import Backoff, Deadline
 
 if TYPE_CHECKING:
@@ -86,6 +89,17 @@ class Snapshot:
             )
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What was read last."""
+
+    content: str
+    """What identifies the rows."""
+    snapshot: Snapshot
+    newest: Newest | None = None
+    """What tells cheaply whether it is current; None if it was written, not read."""
+
+
 class Manifest:
     """Reads and changes the catalog of one root.
 
@@ -104,7 +118,14 @@ class Manifest:
     # -- reading -----------------------------------------------------------------------------------
 
     def read(self) -> Snapshot:
-        """Return the catalog as it is now: one request if it has not changed, else three."""
+        """Return the catalog as it is now: one request if it has not changed, else four."""
+        known = self._kept.get("latest")
+        if (
+            known is not None
+            and known.newest is not None
+            and known.newest.holds(self._lance.store, MANIFEST, against="kept")
+        ):
+            return known.snapshot
         return self._read()[1]
 
     def open(self) -> Any | None:
@@ -121,26 +142,45 @@ class Manifest:
             "grace period."
         )
 
-    def clean(self, older_than: Any, *, dry_run: bool) -> tuple[int, int]:
-        """Remove old versions; return how many, and how many bytes they took."""
+    def clean(self, older_than: timedelta, *, dry_run: bool) -> tuple[int, int]:
+        """Remove old versions; return how many, and how many bytes they took.
+
+        On a bucket it waits until they are so old that no reader takes one of them for the newest.
+        """
         handle = self._lance.open()
-        return (0, 0) if handle is None else self._lance.clean(handle, older_than, dry_run=dry_run)
+        if handle is None:
+            return 0, 0
+        found = self._lance.clean(handle, older_than, dry_run=True)
+        if dry_run or not found[0]:
+            return found
+        wait = timedelta(seconds=GRACE_SECONDS) - older_than
+        if wait > timedelta(0) and self._uri.scheme != "file":
+            time.sleep(wait.total_seconds())
+            older_than += wait
+        return self._lance.clean(handle, older_than, dry_run=False)
+
+    @property
+    def _kept(self) -> dict[str, _Kept]:
+        return self._session.shared(("manifest", *self._key), dict[str, _Kept])
 
     def _read(self) -> tuple[Any | None, Snapshot]:
         for _ in range(5):
+            look = Look.now(self._lance.store, MANIFEST)
             handle = self._lance.open()
             if handle is None:
                 return None, Snapshot()
             _check_flags(handle, "reader", self._uri)
-            key = _content(handle)
-            kept: dict[str, Any] = self._session.shared(("manifest", *self._key), dict)
-            known = kept.get("latest")
-            if known is not None and known[0] == key:
-                return handle, known[1]
+            content, newest = _content(handle), Newest.of(handle, look)
+            known = self._kept.get("latest")
+            if known is not None and known.content == content:
+                if known.newest is not None and known.newest.same(newest):
+                    newest.named = known.newest.named
+                self._kept["latest"] = _Kept(content, known.snapshot, newest)
+                return handle, known.snapshot
             table = self._lance.rows(handle)
             if table is not None:
                 snapshot = _parse(handle.version, table, self._uri)
-                kept["latest"] = (key, snapshot)
+                self._kept["latest"] = _Kept(content, snapshot, newest)
                 return handle, snapshot
         raise Unavailable(
             f"{self._uri}/{MANIFEST} is cleaned faster than it can be read; give the cleaner a "
@@ -218,8 +258,7 @@ class Manifest:
         gone = {e.id for e in change.upserts} | set(change.deletes)
         faults = {i: why for i, why in old.faults.items() if i not in gone}
         new = Snapshot(handle.version, change.catalog, table, MappingProxyType(faults), old.foreign)
-        kept: dict[str, Any] = self._session.shared(("manifest", *self._key), dict)
-        kept["latest"] = (_content(handle), new)
+        self._kept["latest"] = _Kept(_content(handle), new)
 
     @contextmanager
     def _alone(self, end: Deadline) -> Generator[None]:

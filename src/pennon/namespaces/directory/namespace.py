@@ -74,7 +74,8 @@ class DirectoryNamespace(Namespace):
 
     Of racing changes of one name one wins, also between processes and machines, and also against
     Lance's own implementation once ``__manifest`` exists. Existence and description cost one
-    request on a bucket while the catalog is unchanged and three after a change, whatever its size.
+    request on a bucket while the catalog is unchanged and four after a change, whatever its size:
+    a HEAD while it is read again and again, a listing after five seconds of rest.
 
     Lance's own ``DirectoryNamespace`` sees root tables of V2 only with
     ``dir_listing_enabled="false"``.
@@ -550,7 +551,8 @@ class DirectoryNamespace(Namespace):
         The newest version always stays. pennon's readers need no version for longer than one call.
         A process that uses Lance's own ``DirectoryNamespace`` goes on from the last version it
         saw: it fails if that one was removed, so the grace period must be longer than any such
-        process may be idle.
+        process may be idle. On a bucket a grace period below 10 seconds is waited for: pennon's
+        readers count on versions that old.
 
         Args:
             older_than: The grace period.
