@@ -5,6 +5,7 @@ from __future__ import annotations
 from pennon.storage._memory.branches import MemoryBranches
 from pennon.storage._memory.columns import MemoryColumns
 from pennon.storage._memory.indexes import MemoryIndexes
+from pennon.storage._memory.maintenance import MemoryMaintenance
 from pennon.storage._memory.metadata import MemoryMetadata
 from pennon.storage._memory.reads import MemoryReads
 from pennon.storage._memory.searches import MemorySearches
@@ -26,6 +27,7 @@ class MemoryBackend(
     MemoryBranches,
     MemoryVersions,
     MemoryMetadata,
+    MemoryMaintenance,
     StorageBackend,
 ):
     """Arrow tables in memory under the names of a memory catalog, gone when the process ends.

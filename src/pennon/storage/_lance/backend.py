@@ -21,11 +21,11 @@ class LanceBackend(
     LanceSearches,
     LanceMetadata,
     LanceColumns,
+    LanceMaintenance,
     LanceIndexes,
     LanceVersions,
     LanceWrites,
     LanceBranches,
-    LanceMaintenance,
     StorageBackend,
 ):
     """Tables as plain Lance datasets that every Lance tool reads.

@@ -8,6 +8,7 @@ names a branch, and the catalog that names the table.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -81,7 +82,10 @@ def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
 
 
 def keep_version(namespace: Namespace, place: Place, version: int) -> None:
-    """Put a version on the disk, or what came after it if it was cleaned up; see :func:`keep`.
+    """Put a version on the disk, and the newest one with it; see :func:`keep`.
+
+    The newest, because one that the disk has torn hides those before it: a write may be followed by
+    commits of its own, such as those of its indexes, and by those of rivals.
 
     Raises:
         StorageError: The disk failed, now or before.
@@ -92,11 +96,12 @@ def keep_version(namespace: Namespace, place: Place, version: int) -> None:
     with _locks[hash(place.location) % len(_locks)]:
         for _ in range(5):
             try:
-                handle = place.open(version)
-            except VersionNotFound:
-                handle = place.open()
-            try:
-                _keep_version(namespace, place, handle)
+                newest = place.open()
+                if newest.version != version:
+                    # One that was cleaned up left what it added to those after it.
+                    with contextlib.suppress(VersionNotFound):
+                        _keep_version(namespace, place, place.open(version))
+                _keep_version(namespace, place, newest)
             except ObjectNotFound:
                 continue
             except StorageError as error:

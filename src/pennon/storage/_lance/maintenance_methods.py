@@ -12,12 +12,13 @@ from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.directory import DirectoryNamespace
 from pennon.namespaces.names import parse_id, show_id
 from pennon.retry import Deadline
-from pennon.storage._lance.base import LanceBase
+from pennon.storage._lance.base import COMMIT_SECONDS
 from pennon.storage._lance.durability import keep_version
+from pennon.storage._lance.index_methods import LanceIndexes
 from pennon.storage._lance.optimize import Compacted, compact, remove_old
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import finish_rebuilds
 from pennon.storage._lance.recover import recover_table
-from pennon.storage.abc.indexes import Indexes
 from pennon.storage.abc.maintenance import (
     WEEK,
     Finding,
@@ -35,7 +36,7 @@ _PATIENCE = timedelta(hours=1)
 _FOREVER = 10 * 365 * 86400.0
 
 
-class LanceMaintenance(LanceBase, Maintenance):
+class LanceMaintenance(LanceIndexes, Maintenance):
     """Maintenance of tables, on Lance."""
 
     def optimize_table(
@@ -58,12 +59,14 @@ class LanceMaintenance(LanceBase, Maintenance):
         place.open()
         done, removed = Compacted(), (0, 0, 0)
         updated: tuple[str, ...] = ()
+        rebuilt: tuple[str, ...] = ()
         with self._unless_dropped([place], CommitConflict):
             if not dry_run:
                 self._prove(place)
             if compaction:
                 done = compact(place, end, dry_run=dry_run)
-            if indexes and not dry_run and end.remaining and isinstance(self, Indexes):
+            if indexes and not dry_run and end.remaining:
+                rebuilt = finish_rebuilds(place, COMMIT_SECONDS)
                 updated = tuple(i.name for i in self.update_indexes(table, branch=branch))
             if retain is not None and (dry_run or end.remaining):
                 if not dry_run:
@@ -81,6 +84,7 @@ class LanceMaintenance(LanceBase, Maintenance):
             rows_rewritten=done.rows,
             conflicts=done.conflicts,
             indexes_updated=updated,
+            indexes_rebuilt=rebuilt,
             versions_removed=removed[0],
             files_removed=removed[1],
             bytes_removed=removed[2],

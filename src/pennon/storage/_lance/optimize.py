@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import CommitConflict, PennonError
+from pennon.namespaces.newest import GRACE_SECONDS
 from pennon.retry import Deadline
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
 from pennon.storage._lance.fragments import discard
@@ -145,6 +146,9 @@ def remove_old(place: Place, retain: timedelta, *, dry_run: bool) -> tuple[int, 
     names, since somebody may be about to.
     """
     handle = place.open()
+    if place.uri.scheme != "file":
+        # What a reader of a bucket takes for the newest version is there for this long.
+        retain = max(retain, timedelta(seconds=GRACE_SECONDS))
     with translated(place.name, place.secrets):
         if dry_run:
             found: Any = handle.explain_cleanup_old_versions(

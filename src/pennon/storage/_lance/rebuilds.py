@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["Rebuild", "finish_rebuilds", "mark", "planned", "rebuild"]
+__all__ = ["Rebuild", "finish_rebuilds", "mark", "planned", "rebuild", "unfinished"]
 
 _NOTES = "_pennon/rebuilds"
 
@@ -92,6 +93,11 @@ def rebuild(place: Place, receipt: CommitReceipt, asked: Asked) -> CommitReceipt
         return receipt
     built = _build(place, receipt.version, asked, note)
     return replace(receipt, indexes_rebuilt=built)
+
+
+def unfinished(place: Place, before: datetime) -> bool:
+    """Whether there are indexes left to be built since before a time."""
+    return any(meta.modified <= before for meta in place.store().list(_NOTES))
 
 
 def finish_rebuilds(place: Place, seconds: float) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import Write, forget, read_receipt, tried
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import finish_rebuilds, unfinished
 from pennon.storage._lance.repair import Intent, has_twins, intent_of, repaired
 from pennon.storage.abc.maintenance import Finding
 from pennon.storage.refs import MAIN
@@ -55,6 +56,7 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
             if name != MAIN:
                 yield from _torn(at, before, dry_run=dry_run)
             yield from _writes(at, before, dry_run=dry_run)
+            yield from _indexes(at, before, dry_run=dry_run)
 
 
 # -- a newest version that was torn ------------------------------------------------------------
@@ -205,6 +207,20 @@ def _merge(
         with contextlib.suppress(DuplicateKey):
             repaired(place, receipt, source, meant.key, meant.rules, asked, end, commit.base)
     yield _found(place, "key", f"{what}; repaired", resolved=True)
+
+
+# -- indexes -----------------------------------------------------------------------------------
+
+
+def _indexes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    if not unfinished(place, before):
+        return
+    what = "an overwrite did not come to build the indexes anew"
+    if dry_run:
+        yield _found(place, "index", what, resolved=False)
+        return
+    built = ", ".join(finish_rebuilds(place, _SECONDS)) or "none that still fits"
+    yield _found(place, "index", f"{what}; built: {built}", resolved=not unfinished(place, before))
 
 
 def _found(place: Place, kind: Any, what: str, *, resolved: bool) -> Finding:

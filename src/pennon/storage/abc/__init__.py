@@ -13,6 +13,7 @@ from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.capabilities import Capable
 from pennon.storage.abc.columns import ColumnChange, TableColumns
 from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats
+from pennon.storage.abc.maintenance import Finding, Maintenance, OptimizeReport, RecoveryReport
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
 from pennon.storage.abc.reads import Reads
 from pennon.storage.abc.search_types import HybridSearch, TextSearch, VectorSearch
@@ -31,10 +32,13 @@ __all__ = [
     "ColumnChange",
     "CommitReceipt",
     "Durability",
+    "Finding",
     "HybridSearch",
     "IndexInfo",
     "IndexProgress",
     "IndexStats",
+    "OptimizeReport",
+    "RecoveryReport",
     "ScanRequest",
     "StorageBackend",
     "TableStats",
@@ -56,6 +60,7 @@ class StorageBackend(
     Branches,
     Versions,
     Metadata,
+    Maintenance,
     Capable,
     abc.ABC,
 ):

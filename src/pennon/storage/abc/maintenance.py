@@ -47,12 +47,12 @@ class OptimizeReport:
 class Finding:
     """One thing that a process left when it was killed."""
 
-    kind: Literal["branch", "create", "directory", "key", "note", "table", "version"]
+    kind: Literal["branch", "create", "directory", "index", "key", "note", "table", "version"]
     """``branch``: half made or half deleted. ``create``: a name that was claimed for a table that
-    was never written. ``directory``: files of a table that has no name any more. ``key``: rows with
-    one key, left by a merge that did not come to its end. ``note``: a write id that was tried and
-    never committed. ``table``: one that cannot be read. ``version``: a newest version that the disk
-    did not keep whole."""
+    was never written. ``directory``: files of a table that has no name any more. ``index``: one
+    that an overwrite was to build anew. ``key``: rows with one key, left by a merge that did not
+    come to its end. ``note``: a write id that was tried and never committed. ``table``: one that
+    cannot be read. ``version``: a newest version that the disk did not keep whole."""
     table: Id | None
     """None for what belongs to no table."""
     branch: str
@@ -105,7 +105,8 @@ class Maintenance(abc.ABC):
             indexes: Whether to take new rows into the indexes, and to finish interrupted builds.
             retain: How old a version must be to be removed; None to remove nothing. A writer or
                 reader that takes longer than this may fail; less than an hour is refused.
-            alone: The caller knows that nobody else uses the table: any ``retain`` is good.
+            alone: The caller knows that nobody else uses the table: any ``retain`` is good, but in
+                a bucket nothing younger than ten seconds is removed.
             branch: The branch; no other one is changed.
             deadline: Seconds after which nothing more is begun; no limit if None. What was done by
                 then stays done.
