@@ -120,17 +120,19 @@ class Bridge:
         if holder is None or holder.is_closed:
             holder = _Holder()
             self.submit(holder.serve).add_done_callback(holder.end)
-        entered = contextlib.ExitStack()
+        stack, is_inside = contextlib.ExitStack(), False
         token = _HOLDERS.set(MappingProxyType({**holders, self: holder}))
         try:
-            yield await self.run(lambda: entered.enter_context(call(*args, **kwargs)))
+            value = await self.run(lambda: stack.enter_context(call(*args, **kwargs)))
+            is_inside = True
+            yield value
         finally:
-            # In its thread, hence after an entry that was cancelled under way; not to be cancelled.
-            left = holder.submit(entered.__exit__, *sys.exc_info())
+            # In its thread, hence after an entry whose await was cancelled: nobody waits for that.
+            left = holder.submit(stack.__exit__, *sys.exc_info())
             if holder is not outer:
                 holder.close()
             _HOLDERS.reset(token)
-            if left is not None:
+            if left is not None and is_inside:
                 await asyncio.shield(asyncio.wrap_future(left))
 
     async def aclose(self, finish: Callable[[], object]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pennon.aio._backend.branches import AsyncBranches
 from pennon.aio._backend.columns import AsyncTableColumns
 from pennon.aio._backend.indexes import AsyncIndexes
+from pennon.aio._backend.maintenance import AsyncMaintenance
 from pennon.aio._backend.metadata import AsyncMetadata
 from pennon.aio._backend.reads import AsyncReads
 from pennon.aio._backend.searches import AsyncSearches
@@ -28,6 +29,7 @@ class AsyncMethods(
     AsyncBranches,
     AsyncVersions,
     AsyncMetadata,
+    AsyncMaintenance,
 ):
     """All methods of an async backend."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pennon.aio._table.branches import AsyncBranchesOfTable
 from pennon.aio._table.columns import AsyncTableColumnsOfTable
 from pennon.aio._table.indexes import AsyncIndexesOfTable
+from pennon.aio._table.maintenance import AsyncMaintenanceOfTable
 from pennon.aio._table.metadata import AsyncMetadataOfTable
 from pennon.aio._table.reads import AsyncReadsOfTable
 from pennon.aio._table.searches import AsyncSearchesOfTable
@@ -28,6 +29,7 @@ class AsyncTableMethods(
     AsyncBranchesOfTable,
     AsyncVersionsOfTable,
     AsyncMetadataOfTable,
+    AsyncMaintenanceOfTable,
 ):
     """All methods of an async table object."""
 

@@ -38,6 +38,7 @@ class AsyncSearchesOfTable(AsyncTableBase):
         refine_factor: int | None = None,
         ef: int | None = None,
         distance_range: Distances | None = None,
+        use_index: bool = True,
         prefilter: bool = True,
         with_row_id: bool = False,
     ) -> pa.Table:
@@ -57,6 +58,7 @@ class AsyncSearchesOfTable(AsyncTableBase):
             refine_factor=refine_factor,
             ef=ef,
             distance_range=distance_range,
+            use_index=use_index,
             prefilter=prefilter,
             with_row_id=with_row_id,
         )

@@ -49,7 +49,7 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
         data: Any = None,
         *,
         schema: pa.Schema | None = None,
-        mode: Literal["create", "exist_ok"] = "create",
+        mode: Literal["create", "exist_ok", "overwrite"] = "create",
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pennon.storage._table.branches import BranchesOfTable
 from pennon.storage._table.columns import TableColumnsOfTable
 from pennon.storage._table.indexes import IndexesOfTable
+from pennon.storage._table.maintenance import MaintenanceOfTable
 from pennon.storage._table.metadata import MetadataOfTable
 from pennon.storage._table.reads import ReadsOfTable
 from pennon.storage._table.searches import SearchesOfTable
@@ -28,6 +29,7 @@ class TableMethods(
     BranchesOfTable,
     VersionsOfTable,
     MetadataOfTable,
+    MaintenanceOfTable,
 ):
     """All methods of a table object."""
 

@@ -58,7 +58,7 @@ class TableLifecycleOfTable(TableBase):
         data: Any = None,
         *,
         schema: pa.Schema | None = None,
-        mode: Literal["create", "exist_ok"] = "create",
+        mode: Literal["create", "exist_ok", "overwrite"] = "create",
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
@@ -74,7 +74,11 @@ class TableLifecycleOfTable(TableBase):
             data: The rows; may be left out when ``schema`` is given.
             schema: The columns; those of the data if None.
             mode: ``"exist_ok"`` leaves a table that exists as it is, and ignores the data: the
-                receipt then has no rows and the newest version.
+                receipt then has no rows and the newest version. ``"overwrite"`` replaces its
+                rows and columns in one commit, by the rules of ``write(mode="overwrite")``: its
+                history, branches, tags and properties stay, and rows that a rival writes meanwhile
+                are replaced or come after it. Every one of racing overwriters succeeds, and the
+                last one's rows are there.
             primary_key: Columns whose values tell rows apart; they allow no NULL. Kept in the
                 schema, where every Lance tool finds it, and never changed. The keys of the data
                 are held in memory to be compared.
