@@ -116,6 +116,8 @@ def _vectors(rows: Searcher, asked: VectorSearch, *, run: bool) -> Iterator[str]
             index = next(i for i in indexes if i.name == used[1])
             held = frozenset(n for part in index.segments for n in part.fragment_ids)
             yield f"- index {index.name!r} ({index.index_type}) is used" + _rest(rows, held)
+        elif indexes and not asked.use_index:
+            yield f"- flat scan: no index is to be used, so all {total} rows are compared"
         elif indexes:
             kinds = ", ".join(
                 f"{i.name!r} measures {i.details['metric_type'].lower()}" for i in indexes

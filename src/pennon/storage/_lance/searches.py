@@ -168,12 +168,13 @@ class Searcher(Rows):
             "column": asked.column,
             "q": query,
             "k": asked.k,
-            "metric": asked.metric,
+            "metric": asked.metric or (None if asked.use_index else self.measured_by(asked.column)),
             # As a maximum too, it would cost rows that are there.
             "minimum_nprobes": asked.nprobes,
             "refine_factor": asked.refine_factor,
             "ef": asked.ef,
             "distance_range": asked.distance_range,
+            "use_index": asked.use_index,
         }
         return self.handle.scanner(
             columns=columns,
@@ -183,6 +184,15 @@ class Searcher(Rows):
             with_row_id=True,
             disable_scoring_autoprojection=True,
         )
+
+    def measured_by(self, column: str) -> str | None:
+        """Return the metric of the index of a column; None without one."""
+        found = (
+            index.details.get("metric_type")
+            for index in self.handle.describe_indices()
+            if list(index.field_names) == [column]
+        )
+        return next((metric.lower() for metric in found if metric), None)
 
     # -- texts -------------------------------------------------------------------------------------
 

@@ -106,6 +106,7 @@ class VectorSearch(Search):
     refine_factor: int | None = field(default=None, kw_only=True)
     ef: int | None = field(default=None, kw_only=True)
     distance_range: Distances | None = field(default=None, kw_only=True)
+    use_index: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         Search.__post_init__(self)

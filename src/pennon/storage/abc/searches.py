@@ -58,6 +58,7 @@ class Searches(abc.ABC):
         refine_factor: int | None = None,
         ef: int | None = None,
         distance_range: Distances | None = None,
+        use_index: bool = True,
         prefilter: bool = True,
         with_row_id: bool = False,
         branch: str = MAIN,
@@ -88,6 +89,8 @@ class Searches(abc.ABC):
             ef: How many candidates an HNSW index keeps, at least ``k``.
             distance_range: Only distances from the first number (included) to the second
                 (excluded), each or None.
+            use_index: Whether an index may be used; without, all rows are compared, by the metric
+                of the index all the same.
             prefilter: Whether to filter before searching, so that ``k`` rows are found if there
                 are so many.
             with_row_id: Whether to add a column ``_rowid`` before ``_distance``.
@@ -114,6 +117,7 @@ class Searches(abc.ABC):
                 refine_factor=refine_factor,
                 ef=ef,
                 distance_range=distance_range,
+                use_index=use_index,
                 prefilter=prefilter,
                 with_row_id=with_row_id,
                 branch=branch,

@@ -128,7 +128,10 @@ def _asked(backend: StorageBackend, request: Any) -> _Asked:
     options |= _vector_options(request, rows + offset)
     column = _vector_column(backend, request)
     if text is None:
-        options["distance_range"] = _bounds(request)
+        options |= {
+            "distance_range": _bounds(request),
+            "use_index": not request.bypass_vector_index,
+        }
         return _Asked(VectorSearch, {**options, "column": column, "query": vector}, offset)
     if _bounds(request) is not None:
         raise InvalidInput("lower_bound and upper_bound are for a query by vector alone.")
