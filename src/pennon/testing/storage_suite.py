@@ -23,7 +23,10 @@ from pennon.errors import (
 )
 from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
 from pennon.testing._storage_branches import BranchCases
+from pennon.testing._storage_capabilities import CapabilityCases
 from pennon.testing._storage_columns import ColumnCases
+from pennon.testing._storage_indexes import IndexCases
+from pennon.testing._storage_maintenance import MaintenanceCases
 from pennon.testing._storage_merge import MergeCases
 from pennon.testing._storage_metadata import MetadataCases
 from pennon.testing._storage_reads import ReadCases
@@ -45,6 +48,9 @@ class StorageBackendSuite(
     WriteCases,
     ColumnCases,
     MergeCases,
+    MaintenanceCases,
+    IndexCases,
+    CapabilityCases,
 ):
     """Tests that every :class:`~pennon.storage.abc.StorageBackend` passes.
 

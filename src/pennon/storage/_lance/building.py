@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,8 @@ def build(
             made = handle.create_index_uncommitted(
                 column,
                 kind,
-                name=name,
-                replace=True,
+                # Lance looks whether the name is free now; that is decided when it is committed.
+                name=str(uuid.uuid4()),
                 fragment_ids=covered,
                 index_uuid=directory,
                 progress_callback=call,
@@ -117,7 +118,7 @@ def build(
         # Lance ends a stage that is nearly over all the same.
         remove(place, made.uuid)
         raise failed[0]
-    return made
+    return dataclasses.replace(made, name=name)
 
 
 def _options(index: Index, field: Any, rows: int) -> tuple[Any, dict[str, Any]]:
