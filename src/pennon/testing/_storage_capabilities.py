@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pennon.errors import NotFound, Unsupported
-from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.storage.abc import ColumnChange, ScanRequest, StorageBackend
 from pennon.storage.abc.capabilities import operations
 
 __all__ = ["CapabilityCases"]
@@ -76,7 +76,7 @@ _CALLS: dict[str, Callable[[StorageBackend], object]] = {
     "update": lambda b: b.update("t", {"text": "'x'"}, "id = 2"),
     "update_metadata": lambda b: b.update_metadata("t", {"k": "v"}),
     "add_columns": lambda b: b.add_columns("t", {"twice": "id * 2"}),
-    "alter_columns": lambda b: b.alter_columns("t", {"twice": {"name": "double"}}),
+    "alter_columns": lambda b: b.alter_columns("t", {"twice": ColumnChange(name="double")}),
     "drop_columns": lambda b: b.drop_columns("t", ["double"]),
     "lock_table_for_write": _lock,
     "delete_rows": lambda b: b.delete_rows("t", "id = 3"),
