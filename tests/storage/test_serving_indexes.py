@@ -70,7 +70,7 @@ def test_scalar_indexes(t: Any) -> None:
     assert code(t.create_table_scalar_index, asked) == 13
 
 
-def test_vector_index(t: Any) -> None:
+def test_vector_index(t: Any, namespace: Namespace) -> None:
     asked = spec.CreateTableIndexRequest(
         id=["t"],
         column="vector",
@@ -88,7 +88,9 @@ def test_vector_index(t: Any) -> None:
     assert (stats.num_indexed_rows, stats.num_unindexed_rows, stats.num_indices) == (300, 0, 1)
     t.insert_into_table({"id": ["t"]}, ipc(_rows(5)))
     stats = t.describe_table_index_stats({"id": ["t"], "index_name": index.index_name})
-    assert (stats.num_indexed_rows, stats.num_unindexed_rows) == (300, 5)
+    covered = (stats.num_indexed_rows, stats.num_unindexed_rows)
+    # In memory there is nothing to bring up to date.
+    assert covered == ((305, 0) if namespace.kind == "memory" else (300, 5))
     again = {"id": ["t"], "column": "vector", "index_type": "IVF_FLAT"}
     assert code(t.create_table_index, again) == 7
     t.create_table_index({**again, "name": "other", "target_partition_size": 100})
