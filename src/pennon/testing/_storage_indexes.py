@@ -33,7 +33,7 @@ def rows(first: int = 0, count: int = COUNT) -> Any:
     return pa.table(
         {
             "id": pa.array(range(first, first + count), pa.int64()),
-            "lang": pa.array([("en", "fr", None)[n % 3] for n in range(count)]),
+            "lang": pa.array([("en", "fr", None)[n % 3] for n in range(count)], pa.string()),
             "body": pa.array([f"the word{n % 7} and text {n}" for n in range(count)], pa.string()),
             "tags": pa.array([[f"t{n % 5}", "all"] for n in range(count)], pa.list_(pa.string())),
             "vec": pa.FixedSizeListArray.from_arrays(pa.array(numbers), 8),
