@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pennon.arrow import to_reader
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "Difference",
     "check_names",
     "checked_rows",
+    "difference",
     "primary_key",
-    "same_columns",
     "with_primary_key",
     "without_key",
 ]
@@ -155,16 +157,40 @@ def checked_rows(
     return pa.RecordBatchReader.from_batches(keyed.schema, unique())
 
 
-def same_columns(found: pa.Schema, wanted: pa.Schema) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a table lacks to have the columns that are wanted."""
+
+    added: tuple[str, ...] = ()
+    """Columns that allow NULL and that it does not have."""
+    relaxed: tuple[str, ...] = ()
+    """Columns that allow no NULL, and should."""
+    other: str | None = None
+    """What no evolution bridges, for people."""
+
+    @property
+    def steps(self) -> str:
+        """What an evolution would do, for people."""
+        add = [f"add {n!r}" for n in self.added]
+        return ", ".join([*add, *(f"let {n!r} be NULL" for n in self.relaxed)])
+
+
+def difference(found: pa.Schema, wanted: pa.Schema) -> Difference | None:
     """Return what differs between the columns or keys of two schemas; None if nothing does."""
     extra = [n for n in found.names if n not in wanted.names]
-    missing = [n for n in wanted.names if n not in found.names]
-    if extra or missing:
-        return f"it lacks {missing!r} and has {extra!r} instead"
+    missing = [f for f in wanted if f.name not in found.names]
+    tight = [f.name for f in missing if not f.nullable]
+    if extra or tight:
+        return Difference(other=f"it has {extra!r} besides, and lacks {tight!r}")
+    relaxed: list[str] = []
     for field in wanted:
-        there = found.field(field.name)
-        if there.type != field.type or there.nullable != field.nullable:
-            return f"{there} where {field} was expected"
+        there = field if field in missing else found.field(field.name)
+        if there.type != field.type or (there.nullable and not field.nullable):
+            return Difference(other=f"{there} where {field} was expected")
+        if there.nullable != field.nullable:
+            relaxed.append(field.name)
     if primary_key(found) != primary_key(wanted):
-        return f"its key is {primary_key(found)!r}, not {primary_key(wanted)!r}"
-    return None
+        return Difference(other=f"its key is {primary_key(found)!r}, not {primary_key(wanted)!r}")
+    if not missing and not relaxed:
+        return None
+    return Difference(tuple(f.name for f in missing), tuple(relaxed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pennon.errors import (
+    BranchNotFound,
     ColumnNotFound,
     DuplicateKey,
     InvalidInput,
@@ -17,7 +18,7 @@ from pennon.errors import (
     TablePinned,
     Unsupported,
 )
-from pennon.storage.abc import StorageBackend
+from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import primary_key
 from pennon.testing._storage_branches import refused
 
@@ -62,7 +63,7 @@ class TableCases:
         again = backend.create_table("t", [{"other": 3}], mode="exist_ok")
         assert (again.version, again.rows_inserted) == (2, 0)
         assert backend.count_rows("t") == 2
-        mode: Any = "overwrite"
+        mode: Any = "replace"
         refused(InvalidOption, lambda: backend.create_table("t", [{"id": 1}], mode=mode))
 
     def test_primary_key(self, backend: StorageBackend) -> None:
@@ -120,6 +121,81 @@ class TableCases:
             refused(SchemaMismatch, lambda o=other: backend.open_or_create_table("t", o))
         assert backend.create_empty_table("u", schema).rows_inserted == 0
         refused(TableAlreadyExists, lambda: backend.create_empty_table("u", schema))
+
+    def test_columns_that_evolve(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        old = pa.schema([pa.field("id", pa.int64()), pa.field("n", pa.int32(), nullable=False)])
+        new = pa.schema([("id", pa.int64()), ("n", pa.int32()), ("s", pa.string())])
+        backend.open_or_create_table("t", old, primary_key="id", evolve=True)
+        backend.write("t", [{"id": 1, "n": 1}])
+        text = refused(
+            SchemaMismatch,
+            lambda: backend.open_or_create_table("t", new, primary_key="id"),
+        )
+        assert "evolve=True would add 's', let 'n' be NULL" in text
+        found = backend.open_or_create_table("t", new, primary_key="id", evolve=True)
+        assert found == backend.get_table_schema("t")
+        assert found.names == ["id", "n", "s"]
+        version = backend.get_table_version("t")
+        assert backend.open_or_create_table("t", new, primary_key="id", evolve=True) == found
+        assert backend.get_table_version("t") == version
+        backend.write("t", [{"id": 2}])
+        for other in (
+            old,
+            new.append(pa.field("x", pa.int8(), nullable=False)),
+            new.set(1, pa.field("n", pa.int64())),
+        ):
+            refused(
+                SchemaMismatch,
+                lambda o=other: backend.open_or_create_table("t", o, primary_key="id", evolve=True),
+            )
+        refused(SchemaMismatch, lambda: backend.open_or_create_table("t", new, evolve=True))
+        assert backend.get_table_version("t") == version + 1
+
+    def test_create_that_overwrites(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        first = backend.create_table("t", [{"id": 1}], mode="overwrite", properties={"a": "b"})
+        assert (first.version, first.rows_inserted) == (1, 1)
+        backend.create_tag("t", "v1")
+        backend.create_branch("t", "dev")
+        receipt = backend.create_table(
+            "t", [{"k": "x"}, {"k": "y"}], mode="overwrite", primary_key="k", write_id="w"
+        )
+        assert (receipt.version, receipt.rows_inserted, receipt.rows_deleted) == (2, 2, 1)
+        assert backend.scan("t").read_all().to_pylist() == [{"k": "x"}, {"k": "y"}]
+        assert backend.count_rows("t", tag="v1") == 1
+        assert backend.scan(ScanRequest("t", branch="dev")).read_all().to_pylist() == [{"id": 1}]
+        assert backend.table_properties("t") == {"a": "b"}
+        again = backend.create_table(
+            "t", [{"k": "x"}, {"k": "y"}], mode="overwrite", primary_key="k", write_id="w"
+        )
+        assert again == receipt
+        refused(
+            DuplicateKey,
+            lambda: backend.create_table(
+                "t", [{"k": "x"}, {"k": "x"}], mode="overwrite", primary_key="k"
+            ),
+        )
+        assert backend.count_rows("t") == 2
+        emptied = backend.create_table("t", schema=pa.schema({"k": pa.int8()}), mode="overwrite")
+        assert (emptied.rows_inserted, emptied.rows_deleted) == (0, 2)
+        assert backend.get_table_schema("t") == pa.schema({"k": pa.int8()})
+        once = backend.create_table("u", [{"id": 1}], mode="overwrite", write_id="w")
+        assert backend.create_table("u", [{"id": 1}], mode="overwrite", write_id="w") == once
+
+    def test_version_of_what_is_not_there(self, backend: StorageBackend) -> None:
+        assert backend.get_table_version("t", missing_ok=True) is None
+        refused(TableNotFound, lambda: backend.get_table_version("t"))
+        backend.create_table("t", [{"id": 1}])
+        assert backend.get_table_version("t", missing_ok=True) == 1
+        refused(BranchNotFound, lambda: backend.get_table_version("t", branch="b", missing_ok=True))
+
+    def test_names_that_results_need(self, backend: StorageBackend) -> None:
+        for name in ("_rowid", "_distance", "_score", "_relevance_score", "query_index", "_change"):
+            refused(InvalidName, lambda n=name: backend.create_table("t", [{n: 1}]))
+        assert not backend.table_exists("t")
 
     def test_schema_of_what_is_asked_for(self, backend: StorageBackend) -> None:
         import pyarrow as pa

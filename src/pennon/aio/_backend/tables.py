@@ -129,6 +129,7 @@ class AsyncTableLifecycle(AsyncBackendBase):
         *,
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
+        evolve: bool = False,
     ) -> pa.Schema:
         """Make sure that a table with these columns exists, and return its schema.
 
@@ -140,6 +141,7 @@ class AsyncTableLifecycle(AsyncBackendBase):
             schema,
             primary_key=primary_key,
             properties=properties,
+            evolve=evolve,
         )
 
     async def rename_table(self, table: IdLike, new: IdLike) -> None:

@@ -20,12 +20,23 @@ class AsyncVersions(AsyncBackendBase):
 
     __slots__ = ()
 
-    async def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
-        """Return the number of the newest version.
+    async def get_table_version(
+        self,
+        table: IdLike,
+        *,
+        branch: str = MAIN,
+        missing_ok: bool = False,
+    ) -> int | None:
+        """Return the number of the newest version; None if no such table and ``missing_ok``.
 
         See :meth:`~pennon.storage.abc.StorageBackend.get_table_version`.
         """
-        return await self._bridge.run(self._backend.get_table_version, table, branch=branch)
+        return await self._bridge.run(
+            self._backend.get_table_version,
+            table,
+            branch=branch,
+            missing_ok=missing_ok,
+        )
 
     async def versions(
         self,

@@ -98,6 +98,7 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
         *,
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
+        evolve: bool = False,
     ) -> pa.Schema:
         """Make sure that a table with these columns exists, and return its schema.
 
@@ -108,6 +109,7 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
             schema,
             primary_key=primary_key,
             properties=properties,
+            evolve=evolve,
         )
 
     async def rename_table(self, new: IdLike) -> None:

@@ -18,12 +18,12 @@ class AsyncVersionsOfTable(AsyncTableBase):
 
     __slots__ = ()
 
-    async def get_table_version(self) -> int:
-        """Return the number of the newest version.
+    async def get_table_version(self, *, missing_ok: bool = False) -> int | None:
+        """Return the number of the newest version; None if no such table and ``missing_ok``.
 
         See :meth:`~pennon.storage.table.Table.get_table_version`.
         """
-        return await self._bridge.run(self._table.get_table_version)
+        return await self._bridge.run(self._table.get_table_version, missing_ok=missing_ok)
 
     async def versions(
         self,

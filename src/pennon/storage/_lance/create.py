@@ -16,6 +16,7 @@ before the claim, so that data that are broken from the start claim nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,24 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.retry import Backoff, Deadline
+from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
 from pennon.storage._lance.fragments import discard, peek, write_files
-from pennon.storage._lance.history import Write, data_files, read_receipt, transaction_file
+from pennon.storage._lance.history import (
+    Write,
+    data_files,
+    find,
+    read_receipt,
+    transaction_file,
+)
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.replace import put
 from pennon.storage.abc import CommitReceipt
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["create"]
+__all__ = ["check_mapping", "create", "create_or_overwrite"]
 
 _LOST = frozenset({"exists", "no_version", "conflict", "incompatible"})
 _MAYBE = frozenset({"unknown_fate", "unreachable", "throttled", "other"})
@@ -97,29 +106,74 @@ def create(
     return receipt
 
 
+def create_or_overwrite(
+    namespace: Namespace,
+    id: Id,
+    reader: pa.RecordBatchReader,
+    *,
+    prove: Callable[[Place], None],
+    properties: Mapping[str, str] | None,
+    asked: Asked,
+) -> CommitReceipt:
+    """Create a table with these rows, or let them replace what it has; one commit either way.
+
+    The files of a create that comes second are those of an overwrite.
+
+    Args:
+        namespace: The catalog.
+        id: The table.
+        reader: The rows.
+        prove: Refuses a place whose store is not safe to write to.
+        properties: Strings the catalog keeps with the table, if it is made.
+        asked: What the caller says of the write.
+    """
+    reader, any_rows = peek(reader)
+    place = _declared(namespace, id, properties)
+    prove(place)
+    write = Write("create", asked.write_id)
+    handle = place.open_or_none()
+    if handle is not None and asked.repeated:
+        found = _first_commit(place, write) or find(place, asked.identity())
+        if found is not None:
+            return found
+    fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
+    receipt: CommitReceipt | None = None
+    if handle is None:
+        first = Write.now("create", asked.write_id, sum(f.physical_rows for f in fragments))
+        deadline = Deadline.after(asked.seconds, asked.seconds)
+        with contextlib.suppress(TableAlreadyExists):
+            receipt = _commit(place, reader.schema, fragments, first, deadline)
+    if receipt is None:
+        receipt = put(place, reader.schema, fragments, asked)
+    check_mapping(namespace, place, asked.write_id)
+    return receipt
+
+
+def _declared(namespace: Namespace, id: Id, properties: Mapping[str, str] | None) -> Place:
+    """Return where the rows of a table are or are to be."""
+    for _ in Backoff().tries(Deadline.after(None, 30)):
+        try:
+            return Place.of(namespace, namespace.declare_table(id, properties=properties))
+        except TableAlreadyExists:
+            pass
+        with contextlib.suppress(TableNotFound):
+            return Place.of(namespace, namespace.describe_table(id))
+    raise CommitConflict(
+        f"{show_id(id)} was dropped again whenever it was about to be created; retry.", table=id
+    )
+
+
 def _claim(
     namespace: Namespace, id: Id, properties: Mapping[str, str] | None, write_id: str
 ) -> tuple[Place, CommitReceipt | None]:
     """Return where to write, or the receipt of the same write if it was done before."""
-    for _ in Backoff().tries(Deadline.after(None, 30)):
-        try:
-            return Place.of(namespace, namespace.declare_table(id, properties=properties)), None
-        except TableAlreadyExists:
-            pass
-        try:
-            info = namespace.describe_table(id)
-        except TableNotFound:
-            continue
-        place = Place.of(namespace, info)
-        if place.open_or_none() is None:
-            return place, None
-        receipt = _first_commit(place, Write("create", write_id))
-        if receipt is None:
-            raise taken(id)
-        return place, receipt
-    raise CommitConflict(
-        f"{show_id(id)} was dropped again whenever it was about to be created; retry.", table=id
-    )
+    place = _declared(namespace, id, properties)
+    if place.open_or_none() is None:
+        return place, None
+    receipt = _first_commit(place, Write("create", write_id))
+    if receipt is None:
+        raise taken(id)
+    return place, receipt
 
 
 def taken(id: Id) -> TableAlreadyExists:

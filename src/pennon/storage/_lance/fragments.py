@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["STORAGE_VERSION", "discard", "file_names", "peek", "write_files"]
+__all__ = ["STORAGE_VERSION", "discard", "few", "file_names", "peek", "write_files"]
 
 STORAGE_VERSION = "2.2"
 """Of the Lance file format: the newest that the lancedb of the day reads too."""
@@ -32,6 +32,29 @@ def peek(reader: pa.RecordBatchReader) -> tuple[pa.RecordBatchReader, bool]:
         return reader.schema.empty_table().to_reader(), False
     stream = itertools.chain([first], batches)
     return pa.RecordBatchReader.from_batches(reader.schema, stream), True
+
+
+def few(
+    reader: pa.RecordBatchReader, most: int
+) -> tuple[list[pa.RecordBatch], pa.RecordBatchReader | None]:
+    """Return all rows of a stream if they are few, and else none of them and the same stream.
+
+    Args:
+        reader: The rows.
+        most: Bytes that are few.
+    """
+    import pyarrow as pa
+
+    batches = (batch for batch in _own_errors(reader) if batch.num_rows)
+    found: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        found.append(batch)
+        size += batch.nbytes
+        if size > most:
+            stream = itertools.chain(found, batches)
+            return [], pa.RecordBatchReader.from_batches(reader.schema, stream)
+    return found, None
 
 
 def _own_errors(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
@@ -61,7 +84,8 @@ def write_files(
         place: Where.
         reader: The rows.
         handle: The table they are for; None for a new one.
-        mode: Whether its columns stay as they are, or those of the reader take their place.
+        mode: Whether its columns stay as they are, or those of the reader take their place. A new
+            one that exists by now is an error, unless it is to be overwritten.
     """
     import pyarrow as pa
     from lance.fragment import write_fragments
@@ -84,7 +108,7 @@ def write_files(
                 write_fragments(
                     stream,
                     handle if handle is not None else place.location,
-                    mode=mode if handle is not None else "create",
+                    mode="create" if handle is None and mode == "append" else mode,
                     data_storage_version=_format(handle),
                     enable_stable_row_ids=handle is None or handle.has_stable_row_ids,
                     storage_options=place.storage_options,

@@ -6,6 +6,7 @@ compare-and-swap in Lance. It drops the indexes, whose rows are all gone; they a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import to_reader
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["overwrite", "replace_at"]
+__all__ = ["overwrite", "put", "replace_at"]
 
 
 def overwrite(place: Place, data: Any, schema: pa.Schema | None, asked: Asked) -> CommitReceipt:
@@ -66,21 +67,46 @@ def _replace(
     only: int | None,
     like: lance.LanceDataset | None = None,
 ) -> CommitReceipt:
-    from lance import LanceOperation
-
     with translated(place.name, place.secrets):
         target = handle.schema if schema is None else schema
-    known = repr(handle.lance_schema)
+    known = repr(handle.lance_schema) if schema is None else None
     checked = checked_rows(to_reader(data, target), None)
-    target = checked.schema
     reader, any_rows = peek(checked)
     fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
-    rows = sum(f.physical_rows for f in fragments)
+    new = _New(checked.schema, fragments, known, only, like)
+    return _put(place, new, asked, handle if only is not None else None)
+
+
+def put(place: Place, schema: pa.Schema, fragments: list[Any], asked: Asked) -> CommitReceipt:
+    """Put rows that are written in the place of all a table has."""
+    return _put(place, _New(schema, fragments), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What is to be all of a table."""
+
+    schema: pa.Schema
+    fragments: list[Any]
+    known: str | None = None
+    """The columns that it replaces; None for any."""
+    only: int | None = None
+    """The version that it replaces; None for the newest."""
+    like: lance.LanceDataset | None = None
+    """The version whose indexes it is to have; the one replaced if None."""
+
+
+def _put(
+    place: Place, new: _New, asked: Asked, handle: lance.LanceDataset | None = None
+) -> CommitReceipt:
+    from lance import LanceOperation
+
+    rows = sum(f.physical_rows for f in new.fragments)
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
-        if only is not None and head.version != only:
-            raise _moved(place, only, head.version)
-        if schema is None and repr(head.lance_schema) != known:
+        if new.only is not None and head.version != new.only:
+            raise _moved(place, new.only, head.version)
+        if new.known is not None and repr(head.lance_schema) != new.known:
             raise CommitConflict(
                 f"The schema of {place.name} changed while rows were being written; read it, then "
                 "write them again.",
@@ -88,13 +114,14 @@ def _replace(
             )
         with translated(place.name, place.secrets):
             gone = int(head.count_rows())
-        write, indexes = asked.write(rows, deleted=gone), planned(place, like or head, target)
+        write = asked.write(rows, deleted=gone)
+        indexes = planned(place, new.like or head, new.schema)
         if indexes.kept:
             mark(place, write, head.version + 1)
         return Attempt(
-            LanceOperation.Overwrite(target, fragments),
+            LanceOperation.Overwrite(new.schema, new.fragments),
             write,
-            file_names(fragments),
+            file_names(new.fragments),
             said=indexes.properties(),
             kept=True,
         )
@@ -102,11 +129,11 @@ def _replace(
     deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
         with lane_of(place) as lane, lane.passing(deadline):
-            made = commit(place, asked, prepare, deadline, handle if only is not None else None)
+            made = commit(place, asked, prepare, deadline, handle)
     except OutcomeUnknown:
         raise
     except Exception:
-        discard(place, fragments)
+        discard(place, new.fragments)
         raise
     return rebuild(place, made, asked)
 

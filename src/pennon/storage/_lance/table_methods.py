@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pennon.errors import CommitConflict, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
+from pennon.storage._arguments import check_write_id
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
-from pennon.storage._lance.create import create
+from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.create import create, create_or_overwrite
 from pennon.storage._lance.durability import keep
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
@@ -33,14 +36,10 @@ class LanceTables(LanceBase, TableLifecycle):
         write_id: str,
         durability: Durability,
     ) -> CommitReceipt:
-        places: list[Place] = []
-
-        def prove(place: Place) -> None:
-            places.append(place)
-            self._prove(place)
-
-        with self._unless_dropped(places, CommitConflict):
-            receipt = create(
+        return self._made(
+            id,
+            durability,
+            lambda prove: create(
                 self._namespace,
                 id,
                 rows,
@@ -48,7 +47,47 @@ class LanceTables(LanceBase, TableLifecycle):
                 properties=properties,
                 write_id=write_id,
                 seconds=COMMIT_SECONDS,
-            )
+            ),
+        )
+
+    def _create_or_overwrite(
+        self,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str | None,
+        durability: Durability,
+    ) -> CommitReceipt:
+        asked = Asked(
+            "overwrite",
+            check_write_id(write_id),
+            repeated=write_id is not None,
+            seconds=COMMIT_SECONDS,
+            durability=durability,
+        )
+        return self._made(
+            id,
+            durability,
+            lambda prove: create_or_overwrite(
+                self._namespace, id, rows, prove=prove, properties=properties, asked=asked
+            ),
+        )
+
+    def _made(
+        self,
+        id: Id,
+        durability: Durability,
+        make: Callable[[Callable[[Place], None]], CommitReceipt],
+    ) -> CommitReceipt:
+        """Make a table, and tell what a drop meanwhile means."""
+        places: list[Place] = []
+
+        def prove(place: Place) -> None:
+            places.append(place)
+            self._prove(place)
+
+        with self._unless_dropped(places, CommitConflict):
+            receipt = make(prove)
             if durability == "disk":
                 place = Place.of(self._namespace, self._namespace.describe_table(id))
                 keep(self._namespace, place, receipt)

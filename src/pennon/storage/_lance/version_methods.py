@@ -22,9 +22,8 @@ __all__ = ["LanceVersions"]
 class LanceVersions(LanceWrites, Versions):
     """The versions of a table, on Lance."""
 
-    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
-        """Return the newest version; see :meth:`Versions.get_table_version`."""
-        return self._place(table, Ref(branch=branch).branch).open().version
+    def _newest(self, table: IdLike, branch: str) -> int:
+        return self._read_place(table, branch).open().version
 
     def versions(
         self,

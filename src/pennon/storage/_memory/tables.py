@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pennon.errors import TableAlreadyExists, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
+from pennon.storage._arguments import check_write_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
 from pennon.storage.abc.tables import TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability
@@ -51,6 +52,22 @@ class MemoryTables(MemoryBase, TableLifecycle):
                 table=id,
             )
         return first if held is mine else earlier
+
+    def _create_or_overwrite(
+        self,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str | None,
+        durability: Durability,
+    ) -> CommitReceipt:
+        new = rows.read_all()
+        named = check_write_id(write_id)
+        try:
+            return self._create(id, new.to_reader(), properties, named, durability)
+        except TableAlreadyExists:
+            table = id[len(self._within) :]
+            return self.write(table, new, mode="overwrite", schema=new.schema, write_id=named)
 
     def get_table_schema(
         self,

@@ -23,8 +23,7 @@ __all__ = ["MemoryVersions"]
 class MemoryVersions(MemoryBase, Versions):
     """The versions of a table, in memory."""
 
-    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
-        """Return the newest version; see :meth:`Versions.get_table_version`."""
+    def _newest(self, table: IdLike, branch: str) -> int:
         return self._held(table, branch)[1].latest
 
     def versions(

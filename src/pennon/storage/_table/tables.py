@@ -134,6 +134,7 @@ class TableLifecycleOfTable(TableBase):
         *,
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
+        evolve: bool = False,
     ) -> pa.Schema:
         """Make sure that a table with these columns exists, and return its schema.
 
@@ -141,6 +142,12 @@ class TableLifecycleOfTable(TableBase):
             schema: The columns: names, types and which allow NULL; their order does not matter.
             primary_key: See :meth:`create_table`.
             properties: What the catalog keeps with a table that is made.
+            evolve: Whether a table that lacks columns gets them, if they allow NULL, and whether a
+                column that allows no NULL does so from now on, if that is what is wanted. Several
+                that evolve one table at the same time all succeed.
+
+        Returns:
+            What the table has.
 
         Raises:
             SchemaMismatch: It exists with other columns or another key; nothing was changed.
@@ -151,6 +158,7 @@ class TableLifecycleOfTable(TableBase):
             schema,
             primary_key=primary_key,
             properties=properties,
+            evolve=evolve,
         )
 
     def rename_table(self, new: IdLike) -> None:

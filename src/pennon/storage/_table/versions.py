@@ -22,14 +22,18 @@ class VersionsOfTable(TableBase):
 
     __slots__ = ()
 
-    def get_table_version(self) -> int:
-        """Return the number of the newest version.
+    def get_table_version(self, *, missing_ok: bool = False) -> int | None:
+        """Return the number of the newest version; None if no such table and ``missing_ok``.
 
         Raises:
             TableNotFound: No table has the id, or it is only declared.
             BranchNotFound: The table has no such branch.
         """
-        return self.backend.get_table_version(self.id, branch=self._on("get_table_version"))
+        return self.backend.get_table_version(
+            self.id,
+            branch=self._on("get_table_version"),
+            missing_ok=missing_ok,
+        )
 
     def versions(self, *, limit: int | None = None, before: int | None = None) -> list[VersionInfo]:
         """Return what the commits of a branch did, the newest first.

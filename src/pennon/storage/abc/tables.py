@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pennon.errors import (
+    ColumnAlreadyExists,
+    CommitConflict,
     InvalidOption,
     SchemaMismatch,
     TableAlreadyExists,
@@ -16,13 +19,15 @@ from pennon.errors import (
 )
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import check_new, parse_id, show_id
+from pennon.retry import Backoff, Deadline
 from pennon.storage._arguments import check_durability, check_write_id, rows_of
 from pennon.storage.abc.branches import Branches
 from pennon.storage.abc.capabilities import needs
+from pennon.storage.abc.columns import ColumnChange, TableColumns
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import Versions
 from pennon.storage.abc.writes import Writes
-from pennon.storage.keys import checked_rows, same_columns, with_primary_key
+from pennon.storage.keys import Difference, checked_rows, difference, with_primary_key
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
@@ -30,8 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TableLifecycle"]
 
+_EVOLVE_SECONDS = 60
 
-class TableLifecycle(Writes, Branches, Versions, abc.ABC):
+
+class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
     """Making, finding, renaming and dropping tables.
 
     A table exists once something was committed to it, if only its columns; a name that was only
@@ -55,6 +62,17 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         durability: Durability,
     ) -> CommitReceipt:
         """Create a table, or raise ``TableAlreadyExists``."""
+
+    @abc.abstractmethod
+    def _create_or_overwrite(
+        self,
+        id: Id,
+        rows: pa.RecordBatchReader,
+        properties: dict[str, str] | None,
+        write_id: str | None,
+        durability: Durability,
+    ) -> CommitReceipt:
+        """Create a table, or replace all that it has."""
 
     @abc.abstractmethod
     def get_table_schema(
@@ -108,7 +126,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         data: Any = None,
         *,
         schema: pa.Schema | None = None,
-        mode: Literal["create", "exist_ok"] = "create",
+        mode: Literal["create", "exist_ok", "overwrite"] = "create",
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
@@ -125,7 +143,11 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             data: The rows; may be left out when ``schema`` is given.
             schema: The columns; those of the data if None.
             mode: ``"exist_ok"`` leaves a table that exists as it is, and ignores the data: the
-                receipt then has no rows and the newest version.
+                receipt then has no rows and the newest version. ``"overwrite"`` replaces its
+                rows and columns in one commit, by the rules of ``write(mode="overwrite")``: its
+                history, branches, tags and properties stay, and rows that a rival writes meanwhile
+                are replaced or come after it. Every one of racing overwriters succeeds, and the
+                last one's rows are there.
             primary_key: Columns whose values tell rows apart; they allow no NULL. Kept in the
                 schema, where every Lance tool finds it, and never changed. The keys of the data
                 are held in memory to be compared.
@@ -147,9 +169,12 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         """
         id = self._within + check_new(parse_id(table, what="table"), what="table")
         named, rows = check_write_id(write_id), rows_of(data, schema)
-        if mode not in ("create", "exist_ok"):
-            raise InvalidOption(f"mode={mode!r} must be 'create' or 'exist_ok'.")
+        if mode not in ("create", "exist_ok", "overwrite"):
+            raise InvalidOption(f"mode={mode!r} must be 'create', 'exist_ok' or 'overwrite'.")
         rows = checked_rows(rows, primary_key)
+        if mode == "overwrite":
+            check_durability(durability)
+            return self._create_or_overwrite(id, rows, properties, write_id, durability)
         try:
             return self._create(id, rows, properties, named, check_durability(durability))
         except TableAlreadyExists:
@@ -185,6 +210,7 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
         *,
         primary_key: str | Sequence[str] | None = None,
         properties: dict[str, str] | None = None,
+        evolve: bool = False,
     ) -> pa.Schema:
         """Make sure that a table with these columns exists, and return its schema.
 
@@ -193,26 +219,54 @@ class TableLifecycle(Writes, Branches, Versions, abc.ABC):
             schema: The columns: names, types and which allow NULL; their order does not matter.
             primary_key: See :meth:`create_table`.
             properties: What the catalog keeps with a table that is made.
+            evolve: Whether a table that lacks columns gets them, if they allow NULL, and whether a
+                column that allows no NULL does so from now on, if that is what is wanted. Several
+                that evolve one table at the same time all succeed.
+
+        Returns:
+            What the table has.
 
         Raises:
             SchemaMismatch: It exists with other columns or another key; nothing was changed.
             NamespaceNotFound: The namespace does not exist.
         """
         wanted = schema if primary_key is None else with_primary_key(schema, primary_key)
-        found = self.get_table_schema(table, missing_ok=True)
-        if found is None:
-            self.create_table(table, schema=wanted, mode="exist_ok", properties=properties)
-            found = self.get_table_schema(table)
-            assert found is not None
-        difference = same_columns(found, wanted)
-        if difference:
-            raise SchemaMismatch(
-                f"{show_id(self._full(table))} exists with other columns: {difference}; change "
-                "the schema, or choose another name.",
-                table=self._full(table),
-            )
-        return found
+        for _ in Backoff().tries(Deadline.after(None, _EVOLVE_SECONDS)):
+            found = self.get_table_schema(table, missing_ok=True)
+            if found is None:
+                self.create_table(table, schema=wanted, mode="exist_ok", properties=properties)
+                found = self.get_table_schema(table)
+                assert found is not None
+            differs = difference(found, wanted)
+            if differs is None:
+                return found
+            if differs.other is not None or not evolve:
+                raise self._mismatch(table, differs)
+            # Somebody else may do the same; what counts is what is there afterwards.
+            with contextlib.suppress(ColumnAlreadyExists, CommitConflict):
+                self._evolve(table, wanted, differs)
+        raise CommitConflict(
+            f"The columns of {show_id(self._full(table))} changed again and again; retry.",
+            table=self._full(table),
+        )
 
+    def _evolve(self, table: IdLike, wanted: pa.Schema, differs: Difference) -> None:
+        import pyarrow as pa
+
+        if differs.added:
+            self.add_columns(table, pa.schema([wanted.field(n) for n in differs.added]))
+        if differs.relaxed:
+            self.alter_columns(table, {n: ColumnChange(nullable=True) for n in differs.relaxed})
+
+    def _mismatch(self, table: IdLike, differs: Difference) -> SchemaMismatch:
+        id = self._full(table)
+        if differs.other is None:
+            text = f"evolve=True would {differs.steps}"
+        else:
+            text = f"{differs.other}; change the schema, or choose another name"
+        return SchemaMismatch(f"{show_id(id)} exists with other columns: {text}.", table=id)
+
+    @needs("rename")
     @needs("rename")
     def rename_table(self, table: IdLike, new: IdLike) -> None:
         """Rename a table, or move it to another namespace; its data stay where they are.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from pennon.errors import InvalidOption
+from pennon.errors import InvalidOption, TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.storage.abc.types import CommitReceipt, Durability
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,13 +54,32 @@ class Versions(abc.ABC):
     """The versions of a table. Each commit to a branch makes the next one."""
 
     @abc.abstractmethod
-    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int:
-        """Return the number of the newest version.
+    def _newest(self, table: IdLike, branch: str) -> int:
+        """Return the number of the newest version."""
+
+    @overload
+    def get_table_version(self, table: IdLike, *, branch: str = MAIN) -> int: ...
+
+    @overload
+    def get_table_version(
+        self, table: IdLike, *, branch: str = MAIN, missing_ok: bool
+    ) -> int | None: ...
+
+    def get_table_version(
+        self, table: IdLike, *, branch: str = MAIN, missing_ok: bool = False
+    ) -> int | None:
+        """Return the number of the newest version; None if no such table and ``missing_ok``.
 
         Raises:
             TableNotFound: No table has the id, or it is only declared.
             BranchNotFound: The table has no such branch.
         """
+        try:
+            return self._newest(table, Ref(branch=branch).branch)
+        except TableNotFound:
+            if missing_ok:
+                return None
+            raise
 
     @abc.abstractmethod
     def versions(
