@@ -1,0 +1,186 @@
+"""Killed processes leave nothing that ``recover`` does not finish or take back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from merge_workers import SCHEMA
+from recover_workers import interrupted, wild
+from workers import kept
+
+import pennon
+from pennon.errors import Corrupt
+from pennon.storage.abc import StorageBackend
+from pennon.testing.services import TestRoot
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+FOUND = {
+    "create: claimed": ["create"],
+    "create: written": ["create"],
+    "append: noted": ["note"],
+    "merge: twins": ["key"],
+    "merge: twins, failing": ["key"],
+    "merge: aligned": ["key"],
+    "overwrite: indexes": ["index"],
+    "branch: claimed": ["branch"],
+    "branch: made": [],
+    "branch: being deleted": ["branch"],
+    "branch: deleted": ["branch"],
+    "drop: named": ["directory"],
+}
+CASES = [("local", step) for step in FOUND] + [
+    ("s3", step) for step in FOUND if step in ("append: noted", "merge: twins", "branch: deleted")
+]
+
+
+@pytest.fixture(params=["local", "s3"])
+def base(request: pytest.FixtureRequest) -> TestRoot:
+    found = request.getfixturevalue(f"{request.param}_root")
+    return found if isinstance(found, TestRoot) else TestRoot(found)
+
+
+def stocked(base: TestRoot) -> tuple[TestRoot, StorageBackend]:
+    root = TestRoot(f"{base.uri}/{uuid.uuid4().hex[:12]}", base.options)
+    db = kept(root)
+    db.create_table("t", [{"id": n, "by": 1, "n": n} for n in range(6)], schema=SCHEMA)
+    db.create_scalar_index("t", "by")
+    db.write("t", [{"id": 10, "by": 1}], write_id="kept")
+    return root, db
+
+
+def rows(db: StorageBackend, branch: str = "main") -> dict[int, Any]:
+    found = db.scan(pennon.ScanRequest("t", branch=branch)).read_all().to_pylist()
+    assert max(Counter(r["id"] for r in found).values()) == 1
+    return {r["id"]: r["by"] for r in found}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("base", "step"), CASES, indirect=["base"])
+def test_what_a_process_leaves_when_it_is_killed(base: TestRoot, step: str) -> None:
+    root, db = stocked(base)
+    process = SPAWN.Process(target=interrupted, args=(root, step))
+    process.start()
+    process.join(100)
+    assert process.exitcode == -9
+
+    assert db.recover().findings == (), "whoever did it may still be alive"
+    seen = db.recover(alone=True, dry_run=True).findings
+    assert [(f.kind, f.resolved) for f in seen] == [(kind, False) for kind in FOUND[step]]
+    done = db.recover(alone=True).findings
+    assert [(f.kind, f.table, f.branch) for f in done] == [
+        (f.kind, f.table, f.branch) for f in seen
+    ]
+    assert all(f.resolved for f in done), done
+    assert db.recover(alone=True).findings == ()
+    check(db, step)
+
+
+def check(db: StorageBackend, step: str) -> None:
+    """Look at what a step left, after it was put right."""
+    if step == "drop: named":
+        assert db.table_names() == []
+        db.create_table("t", [{"id": 1}])
+        return
+    there = rows(db)
+    if step == "overwrite: indexes":
+        assert there.keys() == {1, 2}
+        assert [i.rows_indexed for i in db.list_indexes("t")] == [2]
+        return
+    assert there.keys() >= {0, 1, 2, 3, 4, 5, 10}
+    extra = {k: v for k, v in there.items() if k not in {0, 1, 2, 3, 4, 5, 10}}
+    match step:
+        case "merge: twins" | "merge: aligned":
+            assert extra == {6: 5, 7: 5, 8: 0}
+        case "merge: twins, failing":
+            assert extra == {7: 0, 8: 0}
+        case _:
+            assert extra == {}
+    assert db.write("t", [{"id": 10}], write_id="kept").rows_inserted == 1
+    assert rows(db) == there
+    if step.startswith("branch"):
+        names = [b.name for b in db.list_branches("t")]
+        assert names == (["b"] if step in ("branch: claimed", "branch: made") else [])
+        if not names:
+            db.create_branch("t", "b")
+        assert rows(db, "b") == there
+        db.write("t", [{"id": 31}], branch="b")
+        assert rows(db, "b").keys() == {*there, 31}
+    if step.startswith("create"):
+        assert not db.table_exists("new")
+        assert db.create_table("new", [{"id": 2}]).version == 1
+    if step == "append: noted":
+        assert db.write("t", [{"id": 90}], write_id="noted").rows_inserted == 1
+        assert rows(db).keys() == {*there, 90}
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random(base: TestRoot, race_rounds: int, tmp_path: Path) -> None:
+    root, db = stocked(base)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    rng = random.Random(seed)
+    found: Counter[str] = Counter()
+    log = tmp_path / "acknowledged"
+    log.touch()
+    for number in range(max(2, race_rounds // 10)):
+        process = SPAWN.Process(target=wild, args=(root, seed + number, str(log)))
+        size = log.stat().st_size
+        process.start()
+        while log.stat().st_size == size:
+            assert process.is_alive()
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.join()
+        found.update(f.kind for f in db.recover(alone=True).findings)
+        assert db.recover(alone=True).findings == ()
+    print(dict(found))  # noqa: T201
+    there = {f"t {id}" for id in rows(db)}
+    for (name,) in db.table_names():
+        if name != "t":
+            there |= {f"{name} {r['id']}" for r in db.scan(name).read_all().to_pylist()}
+    acknowledged = [line for line in log.read_text().splitlines() if line]
+    assert set(acknowledged) <= there
+    for branch in db.list_branches("t"):
+        assert rows(db, branch.name)
+
+
+@pytest.mark.parametrize("branch", ["main", "b"])
+@pytest.mark.parametrize("kept_bytes", [0, 20])
+def test_a_newest_version_that_the_disk_has_torn(
+    tmp_path: Path, branch: str, kept_bytes: int
+) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 1}], durability="disk")
+    db.create_branch("t", "b")
+    last = db.write("t", [{"id": 2}], durability="disk", branch=branch)
+    db.write("t", [{"id": 3}], branch=branch)
+    place = Path(db.namespace.describe_table("t").location)
+    folder = place if branch == "main" else place / "tree" / branch
+    newest = min((folder / "_versions").glob("*.manifest"))
+    newest.write_bytes(newest.read_bytes()[:kept_bytes])
+    request = pennon.ScanRequest("t", branch=branch)
+    with pytest.raises(Corrupt):
+        pennon.open(tmp_path).scan(request)
+    old = time.time() - 7200
+    assert db.recover(dry_run=True).findings[0].kind == "table"
+    os.utime(newest, (old, old))
+    (seen,) = db.recover("t", dry_run=True).findings
+    assert (seen.kind, seen.branch, seen.resolved) == ("version", branch, False)
+    (done,) = db.recover("t").findings
+    assert (done.kind, done.branch, done.resolved) == ("version", branch, True)
+    assert db.recover(alone=True).findings == ()
+    again = pennon.open(tmp_path)
+    assert again.scan(request).read_all().num_rows == 2
+    assert again.write("t", [{"id": 4}], branch=branch).version == last.version + 1
+    assert len(list((folder / "_pennon" / "torn").iterdir())) == 1
