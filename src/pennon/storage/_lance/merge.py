@@ -99,7 +99,7 @@ def _prepare(
     if inserted and fragments:
         _add_sentinel(operation, fragments)
     # So that whoever finds a merge that died can do what it had left to do.
-    said = intent(key, rules, source.schema.names) if inserted else {}
+    said = intent(key, rules, source.schema.names, head.version) if inserted else {}
     write = asked.write(inserted, updated=updated, deleted=deleted)
     return Attempt(operation, write, files, said=said)
 

@@ -48,13 +48,19 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
         dry_run: Change nothing.
     """
     main = place.on(MAIN)
-    yield from _torn(main, before, dry_run=dry_run)
+    torn = list(_torn(main, before, dry_run=dry_run))
+    yield from torn
+    if torn and dry_run:
+        # Nothing else can be read until that is put right.
+        return
     yield from _branches(main, before, dry_run=dry_run)
     for name in (MAIN, *(b.name for b in list_branches(main))):
         with contextlib.suppress(NotFound):
             at = place.on(name)
-            if name != MAIN:
-                yield from _torn(at, before, dry_run=dry_run)
+            torn = [] if name == MAIN else list(_torn(at, before, dry_run=dry_run))
+            yield from torn
+            if torn and dry_run:
+                continue
             yield from _writes(at, before, dry_run=dry_run)
             yield from _indexes(at, before, dry_run=dry_run)
 
@@ -126,7 +132,6 @@ class _Commit:
     """What the history says of one version."""
 
     version: int
-    base: int
     properties: dict[str, str]
 
 
@@ -137,7 +142,7 @@ def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Findin
     there = {key for commit in commits for key in commit.properties}
     for commit in commits:
         meant = intent_of(commit.properties)
-        if meant is not None and commit.base + 1 < commit.version:
+        if meant is not None and meant.base + 1 < commit.version:
             yield from _merge(place, commit, meant, there, before, dry_run=dry_run)
     oldest = min((c.version for c in commits), default=1)
     for key, bases in notes.values():
@@ -159,7 +164,7 @@ def _history(place: Place) -> list[_Commit]:
         try:
             with contextlib.suppress(NotFound), translated(place.name, place.secrets):
                 found: Any = place.open(version).read_transaction(version)
-                return _Commit(version, found.read_version, dict(found.transaction_properties))
+                return _Commit(version, dict(found.transaction_properties))
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
             pass
@@ -185,7 +190,7 @@ def _merge(
         return
     if datetime.fromisoformat(json.loads(commit.properties[keys[0]])[3]) > before:
         return
-    if not has_twins(place, meant.key, commit.base, commit.version):
+    if not has_twins(place, meant.key, meant.base, commit.version):
         return
     what = f"the {operation} {write_id!r} left rows with keys that others had inserted"
     if dry_run:
@@ -205,7 +210,7 @@ def _merge(
         receipt = read_receipt(place, place.open(), commit.version, Write(operation, write_id))
         assert receipt is not None
         with contextlib.suppress(DuplicateKey):
-            repaired(place, receipt, source, meant.key, meant.rules, asked, end, commit.base)
+            repaired(place, receipt, source, meant.key, meant.rules, asked, end, meant.base)
     yield _found(place, "key", f"{what}; repaired", resolved=True)
 
 

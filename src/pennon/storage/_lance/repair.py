@@ -50,11 +50,15 @@ class Intent:
     rules: MergeRules
     columns: tuple[str, ...]
     """Of its data."""
+    base: int
+    """The version it was made on; the transaction names the one before its own instead."""
 
 
-def intent(key: Sequence[str], rules: MergeRules, columns: Sequence[str]) -> dict[str, str]:
+def intent(
+    key: Sequence[str], rules: MergeRules, columns: Sequence[str], base: int
+) -> dict[str, str]:
     """Return what the commit of a merge carries for those who have to finish it."""
-    said = [list(key), rules.when_matched, rules.update_condition, list(columns)]
+    said = [list(key), rules.when_matched, rules.update_condition, list(columns), base]
     return {_INTENT: json.dumps(said)}
 
 
@@ -63,9 +67,9 @@ def intent_of(properties: Mapping[str, str]) -> Intent | None:
     text = properties.get(_INTENT)
     if text is None:
         return None
-    key, matched, condition, columns = json.loads(text)
+    key, matched, condition, columns, base = json.loads(text)
     rules = MergeRules(when_matched=matched, matched_if=condition)
-    return Intent(tuple(key), rules, tuple(columns))
+    return Intent(tuple(key), rules, tuple(columns), base)
 
 
 def has_twins(place: Place, key: Sequence[str], base: int, version: int) -> bool:
