@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from adapter_server import AdapterServer
 from lance_namespace.errors import LanceNamespaceError
 
 import pennon
@@ -19,6 +22,25 @@ ROWS = pa.table(
         "vector": pa.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], pa.list_(pa.float32(), 2)),
     }
 )
+
+
+PLACES = ["memory", "local", "s3", "served"]
+"""Where tables are: the last is a local directory behind a REST server over its adapter."""
+
+
+@contextlib.contextmanager
+def place(request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """Yield the namespace of the place a fixture is parametrized with."""
+    if request.param != "served":
+        with connect(request.getfixturevalue(f"{request.param}_root")) as namespace:
+            yield namespace
+        return
+    with (
+        connect(request.getfixturevalue("local_root")) as below,
+        AdapterServer(below.to_lance()) as server,
+        pennon.connect("rest", {"uri": server.uri}) as namespace,
+    ):
+        yield namespace
 
 
 def connect(root: TestRoot | str) -> Namespace:

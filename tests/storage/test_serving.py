@@ -12,7 +12,7 @@ import lance_namespace as spec
 import pyarrow as pa
 import pytest
 from lance_namespace.errors import LanceNamespaceError, UnsupportedOperationError
-from serving_cases import ROWS, code, connect, ipc, rows_of
+from serving_cases import PLACES, ROWS, code, ipc, place, rows_of
 
 import pennon
 from pennon.namespaces import Namespace
@@ -20,9 +20,9 @@ from pennon.storage.serving.adapter import OPERATIONS
 from pennon.storage.serving.refusals import REFUSALS
 
 
-@pytest.fixture(params=["memory", "local", "s3"])
+@pytest.fixture(params=PLACES)
 def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    with connect(request.getfixturevalue(f"{request.param}_root")) as namespace:
+    with place(request) as namespace:
         yield namespace
 
 
@@ -131,8 +131,11 @@ def test_a_primary_key_travels_in_the_schema(n: Any, namespace: Namespace) -> No
     key = {"lance-schema:unenforced-primary-key:position": "0"}
     schema = pa.schema([pa.field("id", pa.int64(), False, key), ("x", pa.int64())])
     n.create_table({"id": ["t"]}, ipc([{"id": 1, "x": 1}], schema))
+    upsert = {"when_matched_update_all": True, "when_not_matched_insert_all": True}
+    # Over the wire the key has to be said.
+    key_said = {"on": ["id"]} if namespace.kind == "rest" else {}
     done = n.merge_insert_into_table(
-        {"id": ["t"], "when_matched_update_all": True, "when_not_matched_insert_all": True},
+        {"id": ["t"], **upsert, **key_said},
         ipc([{"id": 1, "x": 2}, {"id": 2, "x": 2}]),
     )
     assert (done.num_updated_rows, done.num_inserted_rows) == (1, 1)
@@ -206,7 +209,7 @@ def test_update(t: Any) -> None:
     nothing = t.update_table({"id": ["t"], "updates": [["id", "0"]], "predicate": "id = 99"})
     assert (nothing.updated_rows, nothing.version, nothing.transaction_id) == (0, 3, None)
     assert code(t.update_table, {"id": ["t"], "updates": [["no", "1"]]}) == 12
-    assert code(t.update_table, {"id": ["t"], "updates": [["id", "no + 1"]]}) == 13
+    assert code(t.update_table, {"id": ["t"], "updates": [["id", "no + 1"]]}) == 12
     assert code(t.update_table, {"id": ["t"], "updates": [["id", "1"], ["id", "2"]]}) == 13
     assert code(t.update_table, {"id": ["t"], "updates": [["a.b", "1"]]}) == 13
     assert code(t.update_table, {"id": ["t"], "updates": [["id"]]}) == 13
@@ -222,7 +225,7 @@ def test_delete(t: Any) -> None:
     nothing = t.delete_from_table({"id": ["t"], "predicate": "id = 2"})
     assert (nothing.version, nothing.transaction_id) == (2, None)
     assert code(t.delete_from_table, {"id": ["t"], "predicate": ""}) == 13
-    assert code(t.delete_from_table, {"id": ["t"], "predicate": "no = 1"}) == 13
+    assert code(t.delete_from_table, {"id": ["t"], "predicate": "no = 1"}) == 12
     assert code(t.delete_from_table, {"id": ["no"], "predicate": "id = 2"}) == 4
     t.delete_from_table({"id": ["t"], "predicate": "true"})
     assert ids(t) == []
@@ -233,7 +236,7 @@ def test_count(t: Any) -> None:
     assert t.count_table_rows(spec.CountTableRowsRequest(id=["t"])).count == 6
     assert t.count_table_rows({"id": ["t"], "version": 1}).count == 3
     assert t.count_table_rows({"id": ["t"], "predicate": "id = 1"}).count == 2
-    assert code(t.count_table_rows, {"id": ["t"], "predicate": "no = 1"}) == 13
+    assert code(t.count_table_rows, {"id": ["t"], "predicate": "no = 1"}) == 12
     assert code(t.count_table_rows, {"id": ["t"], "version": 9}) == 11
     assert code(t.count_table_rows, {"id": ["t"], "branch": "no"}) == 22
     assert code(t.count_table_rows, {"id": ["no"]}) == 4
@@ -261,7 +264,8 @@ def test_scan(t: Any) -> None:
     t.delete_from_table({"id": ["t"], "predicate": "id = 1"})
     assert len(query(version=1)) == 3
     assert code(lambda: query(columns={"column_names": ["no"]})) == 12
-    assert code(lambda: query(filter="no > 1")) == 13
+    assert code(lambda: query(filter="no > 1")) == 12
+    assert code(lambda: query(filter="id >")) == 13
     assert code(lambda: query(version=99)) == 11
     assert code(lambda: query(branch="no")) == 22
     assert code(lambda: query(columns={"column_names": ["a..b"]})) == 13
@@ -374,50 +378,42 @@ def test_branches(t: Any) -> None:
     assert code(t.delete_table_branch, {"id": ["t"], "name": "old"}) == 22
 
 
-WRITES: dict[str, Callable[[Any], Any]] = {
-    "insert": lambda n: n.insert_into_table({"id": ["t"], "branch": "dev"}, ipc(ROWS)),
-    "overwrite": lambda n: n.insert_into_table(
-        {"id": ["t"], "branch": "dev", "mode": "overwrite"}, ipc(ROWS)
+WRITES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "insert": lambda n, at: n.insert_into_table(at, ipc(ROWS)),
+    "overwrite": lambda n, at: n.insert_into_table({**at, "mode": "overwrite"}, ipc(ROWS)),
+    "merge": lambda n, at: n.merge_insert_into_table(
+        {**at, "on": ["id"], "when_matched_update_all": True}, ipc(ROWS)
     ),
-    "merge": lambda n: n.merge_insert_into_table(
-        {"id": ["t"], "branch": "dev", "on": ["id"], "when_matched_update_all": True}, ipc(ROWS)
+    "update": lambda n, at: n.update_table({**at, "updates": [["name", "'x'"]]}),
+    "delete": lambda n, at: n.delete_from_table({**at, "predicate": "id = 1"}),
+    "restore": lambda n, at: n.restore_table({**at, "version": 1}),
+    "schema": lambda n, at: n.update_table_schema_metadata({**at, "metadata": {"a": "b"}}),
+    "field": lambda n, at: n.update_field_metadata(
+        {**at, "updates": [{"path": "id", "metadata": {"a": "b"}}]}
     ),
-    "update": lambda n: n.update_table(
-        {"id": ["t"], "branch": "dev", "updates": [["name", "'x'"]]}
+    "add": lambda n, at: n.alter_table_add_columns(
+        {**at, "new_columns": [{"name": "z", "expression": "id + 1"}]}
     ),
-    "delete": lambda n: n.delete_from_table({"id": ["t"], "branch": "dev", "predicate": "id = 1"}),
-    "restore": lambda n: n.restore_table({"id": ["t"], "branch": "dev", "version": 1}),
-    "schema": lambda n: n.update_table_schema_metadata(
-        {"id": ["t"], "branch": "dev", "metadata": {"a": "b"}}
+    "alter": lambda n, at: n.alter_table_alter_columns(
+        {**at, "alterations": [{"path": "id", "rename": "key"}]}
     ),
-    "field": lambda n: n.update_field_metadata(
-        {"id": ["t"], "branch": "dev", "updates": [{"path": "id", "metadata": {"a": "b"}}]}
-    ),
-    "add": lambda n: n.alter_table_add_columns(
-        {"id": ["t"], "branch": "dev", "new_columns": [{"name": "z", "expression": "id + 1"}]}
-    ),
-    "alter": lambda n: n.alter_table_alter_columns(
-        {"id": ["t"], "branch": "dev", "alterations": [{"path": "id", "rename": "key"}]}
-    ),
-    "drop": lambda n: n.alter_table_drop_columns(
-        {"id": ["t"], "branch": "dev", "columns": ["name"]}
-    ),
+    "drop": lambda n, at: n.alter_table_drop_columns({**at, "columns": ["name"]}),
+    "index": lambda n, at: n.create_table_index({**at, "column": "id", "index_type": "BTREE"}),
 }
 
 
-@pytest.mark.parametrize("write", sorted(WRITES))
-def test_what_names_a_branch_stays_there(t: Any, namespace: Namespace, write: str) -> None:
+def test_what_names_a_branch_stays_there(t: Any, namespace: Namespace) -> None:
     db = pennon.open(namespace)
-    t.create_table_branch({"id": ["t"], "name": "dev"})
-    WRITES[write](t)
-    assert db.get_table_version("t", branch="dev") == 2
+    for name, write in WRITES.items():
+        at = {"id": ["t"], "branch": name}
+        t.create_table_branch({"id": ["t"], "name": name})
+        write(t, at)
+        assert db.get_table_version("t", branch=name) == 2, name
+        listed = t.list_table_versions(at).versions
+        assert [v.version for v in listed] == [1, 2], name
+        assert t.describe_table_version(at).version.version == 2, name
     assert db.get_table_version("t") == 1
     assert db.scan("t").read_all().equals(ROWS)
-    assert [v.version for v in t.list_table_versions({"id": ["t"], "branch": "dev"}).versions] == [
-        1,
-        2,
-    ]
-    assert t.describe_table_version({"id": ["t"], "branch": "dev"}).version.version == 2
 
 
 # -- what a table is -----------------------------------------------------------------------------
@@ -455,7 +451,6 @@ def test_metadata(t: Any) -> None:
     assert first.metadata == {"a": "1", "b": "2"}
     second = t.update_table_schema_metadata({"id": ["t"], "metadata": {"a": "3"}})
     assert second.metadata == {"a": "3", "b": "2"}
-    assert t.describe_transaction({"id": ["t", second.transaction_id]}).status == "Succeeded"
     known = t.describe_table({"id": ["t"], "load_detailed_metadata": True})
     assert known.metadata == {"a": "3", "b": "2"}
     updates = [
@@ -508,7 +503,7 @@ def test_columns(t: Any) -> None:
 
     assert code(add, new()) == 13
     assert code(add, new(computed="id + 1")) == 0
-    assert code(add, new(expression="no + 1")) in {12, 13}
+    assert code(add, new(expression="no + 1")) == 12
     assert code(add, {"id": ["t"], "new_columns": [{"name": "id", "expression": "1"}]}) == 13
     assert code(alter, change()) == 13
     assert code(alter, change(data_type={"type": "integer"})) == 13

@@ -9,7 +9,7 @@ import lance_namespace as spec
 import numpy as np
 import pyarrow as pa
 import pytest
-from serving_cases import code, connect, ipc
+from serving_cases import PLACES, code, ipc, place
 
 import pennon
 from pennon.namespaces import Namespace
@@ -30,9 +30,9 @@ def _rows(count: int = 300) -> pa.Table:
     )
 
 
-@pytest.fixture(params=["memory", "local", "s3"])
+@pytest.fixture(params=PLACES)
 def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    with connect(request.getfixturevalue(f"{request.param}_root")) as namespace:
+    with place(request) as namespace:
         yield namespace
 
 

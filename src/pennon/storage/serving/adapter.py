@@ -8,6 +8,7 @@ from typing import Any
 
 from lance_namespace.errors import UnsupportedOperationError
 
+from pennon.errors import ColumnNotFound, InvalidFilter
 from pennon.namespaces.interop import LanceNamespaceAdapter
 from pennon.storage.abc import StorageBackend
 from pennon.storage.open import open as open_backend
@@ -44,6 +45,11 @@ class BackendAdapter(LanceNamespaceAdapter):
         answer = OPERATIONS.get(operation)
         if answer is None:
             raise UnsupportedOperationError(f"{operation} is not possible: {REFUSALS[operation]}")
-        if operation in rows.WITH_DATA:
-            return answer(self._backend, request, data)
-        return answer(self._backend, request)
+        with_data = (data,) if operation in rows.WITH_DATA else ()
+        try:
+            return answer(self._backend, request, *with_data)
+        except InvalidFilter as error:
+            # For the specification that is another error than a filter that makes no sense.
+            if "No field named" in error.message:
+                raise ColumnNotFound(error.message) from error
+            raise
