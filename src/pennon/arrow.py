@@ -66,13 +66,24 @@ def to_reader(
 
 def _checked(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Refuse a batch that is not what its stream announced: Lance goes by position, not by name."""
+    filled = [field.name for field in schema if not field.nullable]
     for batch in reader:
         if not batch.schema.equals(schema):
             raise SchemaMismatch(
                 "A batch of the stream has other columns than the stream, or has them in another "
                 "order; make them alike."
             )
+        for name in filled:
+            _check_filled(name, batch.column(name))
         yield batch
+
+
+def _check_filled(name: str, array: pa.Array) -> None:
+    """Refuse a NULL."""
+    if array.null_count:
+        raise SchemaMismatch(
+            f"The column {name!r} holds a NULL, which the schema does not allow.", columns=(name,)
+        )
 
 
 # -- from anything to a reader -------------------------------------------------------------------
@@ -274,11 +285,8 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if field.name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
     array = batch.column(field.name)
-    if not field.nullable and array.null_count:
-        raise SchemaMismatch(
-            f"The column {field.name!r} holds a NULL, which the schema does not allow.",
-            columns=(field.name,),
-        )
+    if not field.nullable:
+        _check_filled(field.name, array)
     if array.type.equals(field.type):
         return array
     try:

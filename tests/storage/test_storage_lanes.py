@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+
+import pyarrow as pa
 
 import pennon
+from pennon.errors import PennonError, SchemaMismatch
 from pennon.storage._lance import lanes
 from pennon.storage.abc import CommitReceipt
 
@@ -40,3 +44,55 @@ def test_appends_that_wait_are_one_commit(local_root: str) -> None:
     assert db.count_rows("t") == 2 + 36
     assert not lanes._lanes  # pyright: ignore[reportPrivateUsage]
     assert not lanes._busy  # pyright: ignore[reportPrivateUsage]
+
+
+def test_rows_that_are_wrong_do_not_hurt_those_that_wait_along_with_them(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", schema=pa.schema([pa.field("id", pa.int64(), nullable=False)]))
+    plain = pa.schema([pa.field("id", pa.int64(), nullable=False)])
+    wrong = pa.table([pa.array([1, None], pa.int64())], schema=plain)
+    found: dict[int, CommitReceipt | PennonError] = {}
+
+    def work(number: int, data: object) -> None:
+        try:
+            found[number] = db.write("t", data)
+        except PennonError as error:
+            found[number] = error
+
+    sources = [[{"id": 7}], wrong, [{"id": 8}], {"nope": [1]}, wrong.slice(0, 0)]
+    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(sources)]
+    with db.lock_table_for_write("t"):
+        for thread in threads:
+            thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while len(lane.waiting) < len(threads):
+            threading.Event().wait(0.01)
+    for thread in threads:
+        thread.join()
+    assert [isinstance(found[n], SchemaMismatch) for n in range(5)] == [
+        *(False, True, False, True, False)
+    ]
+    assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [7, 8]
+    empty = found[4]
+    assert isinstance(empty, CommitReceipt)
+    assert empty.rows_inserted == 0
+
+
+def test_waiting_appends_share_a_data_file(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    threads = [
+        threading.Thread(target=db.write, args=("t", pa.table({"id": [n] * size})))
+        for n, size in enumerate([1, 100_000, 1, 1, 100_000, 1])
+    ]
+    with db.lock_table_for_write("t"):
+        for thread in threads:
+            thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while len(lane.waiting) < len(threads):
+            threading.Event().wait(0.01)
+    for thread in threads:
+        thread.join()
+    assert db.count_rows("t") == 1 + 4 + 200_000
+    folder = db.namespace.describe_table("t").location
+    assert len(list(Path(folder, "data").iterdir())) == 1 + 2 + 1

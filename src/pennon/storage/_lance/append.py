@@ -1,21 +1,23 @@
 """Append: data files first, then one commit that carries the write id, seen before acknowledged.
 
 Appends of a process that wait for the same table are committed together by the first of them that
-may: one version, which carries the id of each, and a receipt for each of what was its own.
+may: one version, which carries the id of each, and a receipt for each of what was its own. Those of
+few rows share a data file as well; only larger ones write their own, before they wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import to_reader
-from pennon.errors import CommitConflict, OutcomeUnknown
+from pennon.errors import CommitConflict, InvalidInput, OutcomeUnknown
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.fragments import discard, file_names, peek, write_files
+from pennon.storage._lance.fragments import discard, few, file_names, write_files
 from pennon.storage._lance.history import Write, forget
 from pennon.storage._lance.lanes import Lane, lane_of
 from pennon.storage._lance.places import Place
@@ -23,68 +25,93 @@ from pennon.storage.abc.types import CommitReceipt
 
 if TYPE_CHECKING:
     import lance
+    import pyarrow as pa
 
 __all__ = ["append"]
 
+_SMALL = 256 << 10
+"""Bytes of an append at most for its rows to wait in memory."""
+_ROWS = 1000
+"""Rows of Python objects that are few."""
 _FOLLOWS = 20
 """How many rivals in a row an append follows by itself, before it is tried again."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """An append whose rows are written."""
+    """An append: its data while they are not looked at, then its rows, in files or in memory."""
 
-    handle: lance.LanceDataset
     asked: Asked
-    fragments: list[Any]
-    known: str
-    """The columns its files were written for."""
+    data: Any = None
+    batches: list[pa.RecordBatch] = field(default_factory=list["pa.RecordBatch"])
+    fragments: list[Any] = field(default_factory=list[Any])
+    known: str | None = None
+    """The columns its rows were made for; None for those of the newest version."""
+    write: Write = field(init=False)
     receipt: CommitReceipt | None = None
     error: BaseException | None = None
-    write: Write = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.write = self.asked.write(sum(f.physical_rows for f in self.fragments))
 
     @property
     def done(self) -> bool:
         """Whether somebody committed it, or tried to."""
         return self.receipt is not None or self.error is not None
 
+    def read(self, place: Place, head: lance.LanceDataset, schema: pa.Schema) -> None:
+        """Make rows of the data: in memory if they are few, else in files."""
+        self.batches, rest = few(to_reader(self.data, schema), _SMALL)
+        self.fragments = [] if rest is None else write_files(place, rest, head)
+        self.known = repr(head.lance_schema)
+        rows = sum(f.physical_rows for f in self.fragments)
+        self.write = self.asked.write(rows + sum(b.num_rows for b in self.batches))
+        self.data = None
+
 
 def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
     """Append rows; see :meth:`Writes.write`."""
-    handle = place.open()
-    with translated(place.name, place.secrets):
-        schema = handle.schema
-    reader, any_rows = peek(to_reader(data, schema))
-    fragments = write_files(place, reader, handle) if any_rows else []
-    job = _Job(handle, asked, fragments, repr(handle.lance_schema))
+    job = _Job(asked, data)
+    if not _is_small(data):
+        head = place.open()
+        with translated(place.name, place.secrets):
+            schema = head.schema
+        job.read(place, head, schema)
     deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
         return _passed(place, job, deadline)
     except OutcomeUnknown:
         raise
     except Exception:
-        discard(place, fragments)
+        discard(place, job.fragments)
         raise
+
+
+def _is_small(data: Any) -> bool:
+    """Whether whoever commits an append can read its rows as well, without keeping others long."""
+    import pyarrow as pa
+
+    if isinstance(data, (pa.Table, pa.RecordBatch)):
+        return data.nbytes <= _SMALL
+    if isinstance(data, Mapping):
+        return all(isinstance(v, Sized) and len(v) <= _ROWS for v in data.values())
+    if isinstance(data, (list, tuple)):
+        return len(data) <= _ROWS and all(isinstance(row, Mapping) for row in data)
+    return False
 
 
 def _passed(place: Place, job: _Job, deadline: Deadline) -> CommitReceipt:
     with lane_of(place) as lane:
-        with lane.gate:
-            lane.waiting.append(job)
+        lane.put(job)
         try:
-            with lane.passing(deadline):
-                if not job.done:
-                    _commit_all(place, _taken(lane, job), deadline)
+            with lane.passing(deadline, lambda: job.done) as entered:
+                if entered:
+                    with lane.together(_fits(lane, job)) as jobs:
+                        _commit_all(place, jobs, deadline)
         except CommitConflict:
-            if not _left(lane, job):
+            if not lane.take(job):
                 # Whoever took it is not back yet.
                 raise _unsettled(place, job) from None
             raise
         except BaseException:
-            _left(lane, job)
+            lane.take(job)
             raise
     if job.receipt is not None:
         return job.receipt
@@ -92,49 +119,69 @@ def _passed(place: Place, job: _Job, deadline: Deadline) -> CommitReceipt:
     raise job.error
 
 
-def _left(lane: Lane, job: _Job) -> bool:
-    """Whether a job that gives up waiting was not taken by anybody."""
-    with lane.gate:
-        waited = job in lane.waiting
-        if waited:
-            lane.waiting.remove(job)
-    return waited
+def _fits(lane: Lane, job: _Job) -> Callable[[Any], bool]:
+    """Return what tells which jobs can be committed along with one."""
+    alone = lane.depth > 1 or job.asked.message is not None
 
+    def fits(other: Any) -> bool:
+        return other is job or not (
+            alone or not isinstance(other, _Job) or other.asked.message is not None
+        )
 
-def _taken(lane: Lane, job: _Job) -> list[_Job]:
-    """Take a job off the lane, with all that can be committed along with it."""
-    alone = lane.depth > 1 or not job.fragments or job.asked.message is not None
-    with lane.gate:
-        with_it = [
-            other
-            for other in lane.waiting
-            if other is not job
-            and not alone
-            and other.fragments
-            and other.known == job.known
-            and other.asked.message is None
-        ]
-        for taken in (job, *with_it):
-            lane.waiting.remove(taken)
-    return [job, *with_it]
+    return fits
 
 
 def _commit_all(place: Place, jobs: list[_Job], deadline: Deadline) -> None:
-    """Commit jobs in one version, and tell each of them what came of it."""
+    """Commit jobs, those with rows in one version, and tell each of them what came of it."""
+    try:
+        head = place.open()
+        with translated(place.name, place.secrets):
+            schema, columns = head.schema, repr(head.lance_schema)
+    except BaseException as error:  # noqa: BLE001 - raised again by each that waits
+        _fail(place, jobs, error)
+        return
+    for job in jobs:
+        if job.known is not None:
+            job.error = None if job.known == columns else _changed(place)
+            continue
+        try:
+            job.read(place, head, schema)
+        except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
+            job.error = error
+    left = [job for job in jobs if not job.done]
+    full = [job for job in left if job.write.rows_inserted]
+    for group in ([full] if full else []) + [[job] for job in left if job not in full]:
+        _commit_group(place, group, head, columns, deadline)
+
+
+def _changed(place: Place) -> CommitConflict:
+    return CommitConflict(
+        f"The schema of {place.name} changed while rows were being written; read it, then write "
+        "them again.",
+        table=place.info.id,
+    )
+
+
+def _commit_group(
+    place: Place, jobs: list[_Job], handle: lance.LanceDataset, columns: str, deadline: Deadline
+) -> None:
+    """Commit jobs in one version."""
+    import pyarrow as pa
     from lance import LanceOperation
 
     first = jobs[0]
-    fragments = [f for job in jobs for f in job.fragments]
+    batches = [batch for job in jobs for batch in job.batches]
+    shared: list[Any] = []
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
-        if not fragments:
+        if not first.write.rows_inserted:
             return None
-        if repr(head.lance_schema) != first.known:
-            raise CommitConflict(
-                f"The schema of {place.name} changed while rows were being written; read it, then "
-                "write them again.",
-                table=place.info.id,
-            )
+        if head is not handle and repr(head.lance_schema) != columns:
+            raise _changed(place)
+        if batches and not shared:
+            rows = pa.RecordBatchReader.from_batches(batches[0].schema, iter(batches))
+            shared.extend(write_files(place, rows, handle))
+        fragments = [*(f for job in jobs for f in job.fragments), *shared]
         return Attempt(
             LanceOperation.Append(fragments),
             first.write,
@@ -145,11 +192,16 @@ def _commit_all(place: Place, jobs: list[_Job], deadline: Deadline) -> None:
         )
 
     try:
-        made = commit(place, first.asked, prepare, deadline, first.handle)
+        made = commit(place, first.asked, prepare, deadline, handle)
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
-        for job in jobs[1:]:
-            job.error = _failed(place, job, error)
-        first.error = error
+        if isinstance(error, Exception) and not isinstance(error, OutcomeUnknown):
+            discard(place, shared)
+        if isinstance(error, InvalidInput) and jobs[1:]:
+            # The rows of one are at fault, and the others do not have to know of it.
+            for job in jobs:
+                _commit_group(place, [job], handle, columns, deadline)
+        else:
+            _fail(place, jobs, error)
         return
     first.receipt = made
     for job in jobs[1:]:
@@ -161,19 +213,25 @@ def _commit_all(place: Place, jobs: list[_Job], deadline: Deadline) -> None:
         )
 
 
+def _fail(place: Place, jobs: list[_Job], error: BaseException) -> None:
+    jobs[0].error = error
+    for job in jobs[1:]:
+        job.error = _failed(place, job, error)
+
+
 def _failed(place: Place, job: _Job, error: BaseException) -> BaseException:
     """Return what a failure of the commit means for one that was to be made along with it."""
     if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
         return _unsettled(place, job)
     if job.asked.repeated:
-        forget(place, job.write)
+        forget(place, job.asked.identity())
     return error
 
 
 def _unsettled(place: Place, job: _Job) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"The append to {place.name} could not be settled in time; repeat it with "
-        f"write_id={job.write.write_id!r}.",
+        f"write_id={job.asked.write_id!r}.",
         table=place.info.id,
-        write_id=job.write.write_id,
+        write_id=job.asked.write_id,
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Generator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 from pennon.errors import CommitConflict
@@ -19,41 +19,104 @@ from pennon.storage._lance.places import Place
 __all__ = ["Lane", "lane_of", "one_at_a_time"]
 
 
-@dataclass(slots=True)
 class Lane:
-    """Where the writers of one table pass one after the other."""
+    """Where the writers of one table pass one after the other.
 
-    place: Place
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    users: int = 0
-    depth: int = 0
-    """How often the thread that is in it has entered."""
-    gate: threading.Lock = field(default_factory=threading.Lock)
-    """Guards ``waiting``; held for no longer than it takes to look."""
-    waiting: list[Any] = field(default_factory=list[Any])
-    """Appends whose rows are written and that the next one to pass commits for all."""
+    Attributes:
+        waiting: Jobs that the next one to pass does for all.
+        users: How many are in it or wait for it.
+        depth: How often the thread that is in it has entered.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.waiting: list[Any] = []
+        self.users = 0
+        self.depth = 0
+        self._place = place
+        self._owner: int | None = None
+        self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
+        self._came = threading.Condition(self._lock)
+        self._together = 1
+        self._took = 0.0
 
     @contextlib.contextmanager
-    def passing(self, deadline: Deadline) -> Generator[None]:
+    def passing(
+        self, deadline: Deadline, done: Callable[[], bool] = lambda: False
+    ) -> Generator[bool]:
         """Wait for everybody before, and keep everybody after waiting; re-entrant in a thread.
+
+        Args:
+            deadline: When to give up.
+            done: Whether there is nothing left to wait for, because another one did it.
+
+        Yields:
+            Whether the caller is in: not if it is done.
 
         Raises:
             CommitConflict: The deadline came first.
         """
-        if not self.lock.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
-            raise CommitConflict(
-                f"Other writers of this process kept {self.place.name} busy until the deadline; "
-                "raise deadline=, or retry.",
-                table=self.place.info.id,
-            )
-        self.depth += 1
+        me = threading.get_ident()
+
+        def may() -> bool:
+            return not self.depth or self._owner == me or done()
+
+        with self._lock:
+            if not self._left.wait_for(may, min(deadline.remaining, threading.TIMEOUT_MAX)):
+                raise CommitConflict(
+                    f"Other writers of this process kept {self._place.name} busy until the "
+                    "deadline; raise deadline=, or retry.",
+                    table=self._place.info.id,
+                )
+            entered = not done()
+            if entered:
+                self._owner = me
+                self.depth += 1
         try:
-            yield
+            yield entered
         finally:
-            self.depth -= 1
-            self.lock.release()
+            if entered:
+                with self._lock:
+                    self.depth -= 1
+                    if not self.depth:
+                        self._owner = None
+                        self._left.notify_all()
+
+    def put(self, job: Any) -> None:
+        """Leave a job for the next one to pass."""
+        with self._lock:
+            self.waiting.append(job)
+            self._came.notify()
+
+    def take(self, job: Any) -> bool:
+        """Take a job back; False if somebody does it already."""
+        with self._lock:
+            waits = job in self.waiting
+            if waits:
+                self.waiting.remove(job)
+        return waits
+
+    @contextlib.contextmanager
+    def together(self, chosen: Callable[[Any], bool]) -> Generator[list[Any]]:
+        """Take the jobs that are chosen, to be done while the block lasts.
+
+        Those who were served together come back together. So if there were several the last time,
+        they are waited for, half as long as that took at most.
+        """
+        with self._lock:
+            enough = self._together
+            self._came.wait_for(
+                lambda: sum(map(chosen, self.waiting)) >= enough, min(self._took / 2, _PATIENCE)
+            )
+            taken = [job for job in self.waiting if chosen(job)]
+            self.waiting = [job for job in self.waiting if job not in taken]
+        begin = time.monotonic()
+        yield taken
+        self._together, self._took = len(taken), time.monotonic() - begin
 
 
+_PATIENCE = 0.05
+"""Seconds to wait at most for those who may come."""
 _lanes: dict[tuple[str, str], Lane] = {}
 _busy: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
 _guard = threading.Lock()
