@@ -233,9 +233,10 @@ class ReciprocalRank:
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """A weighted sum of both scores, each first scaled to 0 for the worst hit and 1 for the best.
+    """A weighted sum of both scores, each first scaled so that its best hit has 1.
 
-    A row that a list lacks has 0 there.
+    The farthest of the candidates has 0, a text score is divided by the best one, and a row that
+    a list lacks has 0 there.
 
     Args:
         vector: The weight of the vector search, 0 to 1; the text search has the rest.
@@ -256,15 +257,13 @@ class Weighted:
         import numpy as np
 
         total = np.zeros(candidates.num_rows)
-        for name, weight in ((DISTANCE, self.vector), (SCORE, 1.0 - self.vector)):
-            found, values = _found(candidates, name)
-            if not len(values):
-                continue
-            worst, best = values.min(), values.max()
-            if name == DISTANCE:
-                worst, best = best, worst
-            span = best - worst
-            total[found] += weight * ((values - worst) / span if span else 1.0)
+        near, distances = _found(candidates, DISTANCE)
+        if len(near):
+            span = np.ptp(distances)
+            total[near] += self.vector * ((distances.max() - distances) / span if span else 1.0)
+        good, scores = _found(candidates, SCORE)
+        if len(good) and scores.max() > 0:
+            total[good] += (1.0 - self.vector) * scores / scores.max()
         return total
 
 

@@ -30,6 +30,7 @@ from pennon.testing._storage_maintenance import MaintenanceCases
 from pennon.testing._storage_merge import MergeCases
 from pennon.testing._storage_metadata import MetadataCases
 from pennon.testing._storage_reads import ReadCases
+from pennon.testing._storage_searches import SearchCases
 from pennon.testing._storage_tables import TableCases
 from pennon.testing._storage_versions import VersionCases
 from pennon.testing._storage_writes import WriteCases
@@ -50,6 +51,7 @@ class StorageBackendSuite(
     MergeCases,
     MaintenanceCases,
     IndexCases,
+    SearchCases,
     CapabilityCases,
 ):
     """Tests that every :class:`~pennon.storage.abc.StorageBackend` passes.
