@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import uuid
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import PennonError, StorageError
@@ -13,6 +14,7 @@ from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.indexes import IndexProgress, Progress
 from pennon.storage.indexing import (
+    Bitmap,
     BloomFilter,
     FullText,
     Index,
@@ -91,6 +93,8 @@ def build(
     if isinstance(wanted, VectorIndex) and rows < wanted.least_rows:
         # Lance learns nothing from so few, but keeps an index that is to cover rows later.
         covered, rows = [], 0
+    if isinstance(wanted, Bitmap) and not covered:
+        return _empty_bitmap(handle, column, name)
     kind, options = _options(wanted, field, rows)
     directory = None if wanted.kind in _NAMED_BY_LANCE else str(uuid.uuid4())
     call, failed = _reporting(name, progress)
@@ -119,6 +123,23 @@ def build(
         remove(place, made.uuid)
         raise failed[0]
     return dataclasses.replace(made, name=name)
+
+
+def _empty_bitmap(handle: lance.LanceDataset, column: str, name: str) -> Any:
+    """Return an index that covers nothing and has no file: Lance builds no empty bitmap."""
+    from lance.dataset import Index as Segment
+
+    return Segment(
+        uuid=str(uuid.uuid4()),
+        name=name,
+        fields=[handle.lance_schema.field(column).id()],
+        dataset_version=handle.version,
+        fragment_ids=[],
+        index_version=0,
+        created_at=datetime.now(UTC),
+        files=[],
+        index_details=("/lance.table.BitmapIndexDetails", b""),
+    )
 
 
 def _options(index: Index, field: Any, rows: int) -> tuple[Any, dict[str, Any]]:

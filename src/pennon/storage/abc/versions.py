@@ -125,7 +125,7 @@ class Versions(abc.ABC):
         Without ``expected`` no data are copied and the indexes of the old version come back;
         whatever was committed until then is undone, also by a rival a moment ago. With ``expected``
         it is an exact compare-and-swap on the version, so that nothing unseen is undone; Lance has
-        that only for rows written anew, so it copies the old version and drops the indexes.
+        that only for rows written anew, so it copies the old version and builds its indexes anew.
 
         Args:
             table: Its id.

@@ -65,8 +65,13 @@ class Writes(abc.ABC):
 
         Appending nothing commits nothing; overwriting with nothing leaves an empty table. An
         overwrite replaces exactly one version: rows that a rival appends meanwhile are replaced
-        and counted, or stay because they come after it; never is one lost in between. It drops the
-        indexes.
+        and counted, or stay because they come after it; never is one lost in between.
+
+        The indexes whose columns are still there, of a type they are for, are built anew before the
+        call returns, each in a commit of its own, and the receipt names them; until then searches
+        go without. One that is named in neither list of the receipt could not be built yet:
+        the call repeated with its write id, ``recover`` or ``optimize_table`` builds it, also after
+        the process was killed in between.
 
         Args:
             table: Its id.
