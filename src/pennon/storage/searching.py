@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -128,15 +128,18 @@ class Boolean:
         InvalidInput: Neither ``must`` nor ``should``, or something that is no query.
     """
 
-    must: tuple[TextQuery, ...] = ()
-    should: tuple[TextQuery, ...] = ()
-    must_not: tuple[TextQuery, ...] = ()
+    must: Sequence[TextQuery] = ()
+    should: Sequence[TextQuery] = ()
+    must_not: Sequence[TextQuery] = ()
 
     def __post_init__(self) -> None:
         for name in ("must", "should", "must_not"):
             given = getattr(self, name)
-            many = (given,) if isinstance(given, (str, TextQuery)) else tuple(given)
-            object.__setattr__(self, name, tuple(_query(q) for q in many))
+            if not isinstance(given, Sequence):
+                raise InvalidInput(f"{name}= must be a list of queries.")
+            for part in given:
+                _check_query(part)
+            object.__setattr__(self, name, tuple(given))
         if not self.must and not self.should:
             raise InvalidInput("A Boolean query finds nothing without must= or should=; give one.")
         _check_depth(self)
@@ -161,8 +164,8 @@ class Boost:
     negative_boost: float = 0.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positive", _query(self.positive))
-        object.__setattr__(self, "negative", _query(self.negative))
+        _check_query(self.positive)
+        _check_query(self.negative)
         _check_positive("negative_boost", self.negative_boost)
         _check_depth(self)
 
@@ -293,15 +296,11 @@ def _found(candidates: pa.Table, name: str) -> tuple[np.ndarray[Any, Any], np.nd
     return found, values[found]
 
 
-def _query(given: object) -> TextQuery:
-    if isinstance(given, str):
-        return Match(given)
+def _check_query(given: object) -> None:
     if not isinstance(given, TextQuery):
         raise InvalidInput(
-            f"{type(given).__name__} is no query of text; pass a text, Match, Phrase, Boolean or "
-            "Boost."
+            f"{type(given).__name__} is no query of text; pass Match, Phrase, Boolean or Boost."
         )
-    return given
 
 
 def _check_depth(query: TextQuery, depth: int = 1) -> None:

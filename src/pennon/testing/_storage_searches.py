@@ -190,6 +190,7 @@ class SearchCases:
         def found(query: Any, column: Any = "body", **options: Any) -> list[int]:
             return sorted(ids(backend.full_text_search("t", column, query, **options)))
 
+        fox, dog = Match("fox"), Match("dog")
         assert found("FOX") == found("fox jumped friends the") == [0, 1, 4]
         assert found("cafe") == [5]
         assert found(Match("quick fox", operator="and")) == [0, 4]
@@ -198,13 +199,13 @@ class SearchCases:
         assert found(Phrase("lazy dog")) == [1, 3]
         assert found(Phrase("dog fox")) == []
         assert found(Phrase("dog fox", slop=3)) == [4]
-        assert found(Boolean(must="dog", must_not=("fox",))) == [3]
-        assert found(Boolean(must="dog", should="fox")) == [1, 3, 4]
-        assert found(Boolean(should=("lait", Phrase("brown fox")))) == [0, 5]
+        assert found(Boolean(must=[dog], must_not=[fox])) == [3]
+        assert found(Boolean(must=[dog], should=[fox])) == [1, 3, 4]
+        assert found(Boolean(should=[Match("lait"), Phrase("brown fox")])) == [0, 5]
         assert found("cafe dog", ["body", "title"]) == [1, 3, 4, 5]
         both = Boolean(must=(Match("quick", "body"), Match("dog", "title")))
         assert found(both, None) == [4]
-        ranked = ids(backend.full_text_search("t", "body", Boost("dog", "fox")))
+        ranked = ids(backend.full_text_search("t", "body", Boost(dog, fox)))
         assert ranked[0] == 3
         assert sorted(ranked) == [1, 3, 4]
         assert found("the") == found("...") == found("zebra") == []
@@ -251,9 +252,11 @@ class SearchCases:
             (lambda: Match("x", boost=-1.0), InvalidOption),
             (lambda: Phrase("x", slop=-1), InvalidOption),
             (lambda: Phrase(" "), InvalidInput),
-            (lambda: Boolean(must_not="x"), InvalidInput),  # type: ignore[arg-type]
-            (lambda: Boolean(must=(3,)), InvalidInput),  # type: ignore[arg-type]
-            (lambda: Boost("a", "b", negative_boost=math.inf), InvalidOption),  # type: ignore[arg-type]
+            (lambda: Boolean(must_not=[Match("x")]), InvalidInput),
+            (lambda: Boolean(must=["x"]), InvalidInput),  # type: ignore[list-item]
+            (lambda: Boolean(must=Match("x")), InvalidInput),  # type: ignore[arg-type]
+            (lambda: Boost(Match("a"), Match("b"), math.inf), InvalidOption),
+            (lambda: Boost("a", "b"), InvalidInput),  # type: ignore[arg-type]
         ):
             refused(error, make)
         backend.create_fts_index("t", "body", FullText(positions=False))
