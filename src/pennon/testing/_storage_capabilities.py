@@ -23,6 +23,11 @@ def _schema() -> Any:
     return pa.schema({"id": pa.int64(), "text": pa.string(), "vec": vector})
 
 
+def _snapshot(backend: StorageBackend) -> None:
+    with backend.snapshot(["t"]) as pinned:
+        pinned.count_rows("t")
+
+
 def _lock(backend: StorageBackend) -> None:
     with backend.lock_table_for_write("t"):
         pass
@@ -85,6 +90,9 @@ _CALLS: dict[str, Callable[[StorageBackend], object]] = {
     "rollback_table": lambda b: b.rollback_table("t", 1),
     "replace_table_atomic": lambda b: b.replace_table_atomic("t", _ROWS),
     # The rest.
+    "snapshot": _snapshot,
+    "invalidate_cache": lambda b: b.invalidate_cache("t"),
+    "clear_cache": lambda b: b.clear_cache(),
     "recover": lambda b: b.recover(),
     "rename_table": lambda b: b.rename_table("u", "v"),
     "drop_table": lambda b: b.drop_table("t", force=True),
