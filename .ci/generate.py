@@ -495,6 +495,7 @@ def async_part(part: Part) -> tuple[str, str]:
             "self._backend",
         )
         for m in part.methods
+        if m.returns != "Snapshot"  # AsyncStorageBackend has it: its result is a twin as well
     )
     what = f"The async twin of {part.name}."
     return name, twins(part, name, "pennon.aio._base.AsyncBackendBase", what, found)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pennon.storage.abc import CommitReceipt as CommitReceipt
     from pennon.storage.abc import ScanRequest as ScanRequest
     from pennon.storage.abc import StorageBackend as StorageBackend
+    from pennon.storage.consistency import Eventual as Eventual
+    from pennon.storage.consistency import Strong as Strong
     from pennon.storage.open import open as open  # noqa: A004
     from pennon.storage.table import Table as Table
 
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ColumnChange": "pennon.storage.abc",
     "CommitReceipt": "pennon.storage.abc",
+    "Eventual": "pennon.storage.consistency",
     "Expr": "pennon.expr",
     "Namespace": "pennon.namespaces.abc",
     "NamespaceInfo": "pennon.namespaces.abc",
@@ -41,6 +44,7 @@ _HOME = {
     "ScanRequest": "pennon.storage.abc",
     "Session": "pennon.namespaces.session",
     "StorageBackend": "pennon.storage.abc",
+    "Strong": "pennon.storage.consistency",
     "Table": "pennon.storage.table",
     "TableInfo": "pennon.namespaces.abc",
     "col": "pennon.expr",
@@ -53,6 +57,7 @@ _HOME = {
 __all__ = [
     "ColumnChange",
     "CommitReceipt",
+    "Eventual",
     "Expr",
     "Namespace",
     "NamespaceInfo",
@@ -60,6 +65,7 @@ __all__ = [
     "ScanRequest",
     "Session",
     "StorageBackend",
+    "Strong",
     "Table",
     "TableInfo",
     "aio",

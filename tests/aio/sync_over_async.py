@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pennon.aio import AsyncNamespace, AsyncStorageBackend, AsyncTable, BatchStream
+from pennon.aio.backend import AsyncSnapshot
 
 
 class Loops:
@@ -61,6 +62,8 @@ class Sync:
             return self._adapted(self.loops.run(value))
         if isinstance(value, AsyncIterator):
             return self._iterated(value)
+        if isinstance(value, AsyncSnapshot):
+            return SyncSnapshot(value, self.loops)
         if isinstance(value, AbstractAsyncContextManager) and not isinstance(
             value, AsyncStorageBackend
         ):
@@ -88,6 +91,19 @@ class Sync:
                 raise
         else:
             self.loops.run(manager.__aexit__(None, None, None))
+
+
+class SyncSnapshot(Sync):
+    """The same of a snapshot, which is a context manager."""
+
+    def close(self) -> None:
+        self.loops.run(self.target.aclose())
+
+    def __enter__(self) -> SyncSnapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 async def _opened(stream: BatchStream) -> None:

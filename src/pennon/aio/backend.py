@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pennon.aio._backend import AsyncMethods
 from pennon.aio.namespace import AsyncNamespace
 from pennon.aio.table import AsyncTable
-from pennon.namespaces.abc import IdLike
+from pennon.namespaces.abc import Id, IdLike
+from pennon.storage.consistency import Consistency
 from pennon.storage.refs import MAIN
 
-__all__ = ["AsyncStorageBackend"]
+if TYPE_CHECKING:
+    from pennon.aio._bridge import Bridge
+    from pennon.storage.snapshot import Snapshot
+
+__all__ = ["AsyncSnapshot", "AsyncStorageBackend"]
 
 
 class AsyncStorageBackend(AsyncMethods):
@@ -36,6 +42,21 @@ class AsyncStorageBackend(AsyncMethods):
     async def capabilities(self) -> frozenset[str]:
         """Return the operations that work here; the others raise ``Unsupported``."""
         return await self._bridge.run(lambda: self._backend.capabilities)
+
+    async def snapshot(
+        self, tables: Iterable[IdLike] | None = None, *, deadline: float | None = None
+    ) -> AsyncSnapshot:
+        """Return a read-only view on the newest versions of many tables.
+
+        See :meth:`~pennon.storage.abc.StorageBackend.snapshot`.
+        """
+        taken = await self._bridge.run(self._backend.snapshot, tables, deadline=deadline)
+        return AsyncSnapshot(taken, self._bridge)
+
+    @property
+    def consistency(self) -> Consistency:
+        """How old an answer may be."""
+        return self._backend.consistency
 
     def table(
         self,
@@ -75,3 +96,22 @@ class AsyncStorageBackend(AsyncMethods):
 
     def __repr__(self) -> str:
         return f"<async {self._backend!r}>"
+
+
+class AsyncSnapshot(AsyncStorageBackend):
+    """Tables at pinned versions, for asyncio: a :class:`~pennon.storage.snapshot.Snapshot`."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self, taken: Snapshot, bridge: Bridge) -> None:
+        super().__init__(taken, bridge)
+        self._taken = taken
+
+    @property
+    def pins(self) -> Mapping[Id, int]:
+        """The pinned version of the main branch of each table, by id."""
+        return self._taken.pins
+
+    async def aclose(self) -> None:
+        """Let the pinned versions go; later reads raise ``InvalidState``."""
+        self._taken.close()

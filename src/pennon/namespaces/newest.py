@@ -47,7 +47,7 @@ from typing import Any, Literal
 from pennon.errors import InvalidName, PermissionDenied, Unauthenticated
 from pennon.objects import ObjectStore
 
-__all__ = ["GRACE_SECONDS", "TRUST_SECONDS", "Look", "Newest"]
+__all__ = ["GRACE_SECONDS", "TRUST_SECONDS", "Look", "Newest", "transaction_of"]
 
 TRUST_SECONDS = 5.0
 """How long a listing says what the newest version was, together with the HEADs of this module."""
@@ -72,6 +72,7 @@ class Look:
     """By the monotonic clock."""
     times: _Times | None
     """Of the directory of the versions, if it is on a disk and had come to rest."""
+    disk: bool = False
 
     @classmethod
     def now(cls, store: ObjectStore, base: str) -> Look:
@@ -81,8 +82,8 @@ class Look:
             store: Objects at or above the dataset.
             base: The dataset's place in it.
         """
-        at = time.monotonic()
-        return cls(at, _times(store, base) if store.uri.scheme == "file" else None)
+        at, disk = time.monotonic(), store.uri.scheme == "file"
+        return cls(at, _times(store, base) if disk else None, disk)
 
 
 @dataclass(slots=True)
@@ -103,9 +104,7 @@ class Newest:
     @classmethod
     def of(cls, handle: Any, look: Look) -> Newest:
         """Return what a handle that was opened after a look says."""
-        found = _TRANSACTION.findall(handle._ds.serialized_manifest())  # noqa: SLF001
-        name = found[-1].decode() if len(set(found)) == 1 else None
-        return cls(handle.version, name, look)
+        return cls(handle.version, transaction_of(handle), look)
 
     def same(self, other: Newest) -> bool:
         """Whether both are one version of one dataset."""
@@ -145,6 +144,15 @@ class Newest:
 
     def _transaction(self, base: str) -> str:
         return f"{base}/_transactions/{self.transaction}"
+
+
+def transaction_of(handle: Any) -> str | None:
+    """Return the name of the transaction that made the version of a ``LanceDataset``.
+
+    No two versions have the same, of whatever dataset. None if it cannot be told.
+    """
+    found = set(_TRANSACTION.findall(handle._ds.serialized_manifest()))  # noqa: SLF001
+    return found.pop().decode() if len(found) == 1 else None
 
 
 def _manifest(version: int) -> str:

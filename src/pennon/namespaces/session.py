@@ -133,6 +133,15 @@ class Session:
             self._reached.add(options.principal)
             return
 
+    def forget(self) -> None:
+        """Drop what was read of catalogs, tables and indexes; the clients stay."""
+        with self._lock:
+            self._pool = {
+                key: kept
+                for key, kept in self._pool.items()
+                if isinstance(key, tuple) and key[0] == "store"
+            }
+
     def close(self) -> None:
         """Drop all clients and caches; what still uses them keeps its own."""
         with self._lock:

@@ -39,10 +39,9 @@ class Eventual:
     def __post_init__(self) -> None:
         given: object = self.seconds
         if (
-            not isinstance(given, (int, float))
+            not isinstance(given, int | float)
             or isinstance(given, bool)
-            or not math.isfinite(given)
-            or given <= 0
+            or not 0 < given < math.inf
         ):
             raise InvalidOption(
                 f"Eventual({given!r}) must be a number of seconds above 0; Strong() is the "

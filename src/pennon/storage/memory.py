@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pennon.storage._memory.branches import MemoryBranches
 from pennon.storage._memory.columns import MemoryColumns
+from pennon.storage._memory.freshness import MemoryFreshness
 from pennon.storage._memory.indexes import MemoryIndexes
 from pennon.storage._memory.maintenance import MemoryMaintenance
 from pennon.storage._memory.metadata import MemoryMetadata
@@ -28,6 +29,7 @@ class MemoryBackend(
     MemoryVersions,
     MemoryMetadata,
     MemoryMaintenance,
+    MemoryFreshness,
     StorageBackend,
 ):
     """Arrow tables in memory under the names of a memory catalog, gone when the process ends.
@@ -39,4 +41,5 @@ class MemoryBackend(
     Args:
         namespace: The catalog; one of its own if None.
         within: The namespace that ids are relative to.
+        consistency: How old an answer may be; all are new.
     """

@@ -13,6 +13,7 @@ from pennon.errors import InvalidOption, InvalidURI, Unsupported
 from pennon.namespaces.abc import Id, Namespace
 from pennon.namespaces.names import parse_id
 from pennon.storage.abc import StorageBackend
+from pennon.storage.consistency import Consistency, Strong, check_consistency
 from pennon.uri import Uri, parse_uri
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def open(
     *,
     storage_options: Mapping[str, object] | None = None,
     session: Session | None = None,
+    consistency: Consistency | None = None,
 ) -> StorageBackend:
     """Return the storage backend over a catalog. Sends no request and creates nothing.
 
@@ -40,6 +42,8 @@ def open(
         storage_options: Credentials, endpoint and so on, in any spelling of
             :mod:`pennon.config`; a namespace has its own.
         session: Clients and caches to share; a namespace has its own.
+        consistency: How old what is read may be: ``Strong()``, which is what None means, or
+            ``Eventual(seconds)``.
 
     Raises:
         InvalidURI: Nothing that tables can be kept in.
@@ -47,12 +51,13 @@ def open(
         Unsupported: ``db://``, a database of LanceDB Cloud.
         MissingExtra: A REST server needs ``pennon[rest]``.
     """
+    fresh = Strong() if consistency is None else check_consistency(consistency)
     if isinstance(target, Namespace):
         if storage_options is not None or session is not None:
             raise InvalidOption(
                 "A namespace has its storage options and session already; leave them out."
             )
-        return _over(target, ())
+        return _over(target, (), fresh)
     if is_filesystem(target):
         uri, given = from_fsspec(target)
     elif isinstance(target, (str, os.PathLike, Uri)):
@@ -64,7 +69,7 @@ def open(
         )
     within = parse_id(uri.namespace, what="namespace", allow_root=True)
     options = {**given, **(storage_options or {})}
-    return _over(_connect(replace(uri, namespace=()), options, session), within)
+    return _over(_connect(replace(uri, namespace=()), options, session), within, fresh)
 
 
 def _connect(uri: Uri, options: Mapping[str, object], session: Session | None) -> Namespace:
@@ -88,13 +93,13 @@ def _connect(uri: Uri, options: Mapping[str, object], session: Session | None) -
     return (builder.with_session(session) if session is not None else builder).connect()
 
 
-def _over(namespace: Namespace, within: Id) -> StorageBackend:
+def _over(namespace: Namespace, within: Id, consistency: Consistency) -> StorageBackend:
     from pennon.namespaces.memory import MemoryNamespace
 
     if isinstance(namespace, MemoryNamespace):
         from pennon.storage.memory import MemoryBackend
 
-        return MemoryBackend(namespace, within=within)
+        return MemoryBackend(namespace, within=within, consistency=consistency)
     from pennon.storage._lance.backend import LanceBackend
 
-    return LanceBackend(namespace, within=within)
+    return LanceBackend(namespace, within=within, consistency=consistency)

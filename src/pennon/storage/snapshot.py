@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pennon.errors import InvalidState
+from pennon.errors import CommitConflict, InvalidState
 from pennon.namespaces.abc import Id
+from pennon.namespaces.names import show_id
+from pennon.retry import Deadline
 from pennon.storage.abc import StorageBackend
 from pennon.storage.abc.capabilities import operations
 
-__all__ = ["READS", "SNAPSHOT_SECONDS", "Snapshot"]
+__all__ = ["READS", "Snapshot", "at_one_moment"]
 
-SNAPSHOT_SECONDS = 30.0
+T = TypeVar("T")
+
+_SECONDS = 30.0
 """How long a moment at which no table moves is looked for."""
 
 READS = frozenset(
@@ -43,8 +47,6 @@ READS = frozenset(
         "take",
         "vector_search",
         "versions",
-        "clear_cache",
-        "invalidate_cache",
     }
 )
 """The operations of a backend that a snapshot has too."""
@@ -91,8 +93,43 @@ class Snapshot(StorageBackend):
         self.close()
 
 
+def at_one_moment(
+    ids: Sequence[Id], state: Callable[[Id], tuple[object, T]], deadline: float | None
+) -> dict[Id, T]:
+    """Return states of tables that were all the newest at one moment.
+
+    Each is looked at again after the last one was seen. If none has moved, each was the newest from
+    its first look to its second, and the moment between the two rounds is in all these times.
+
+    Args:
+        ids: The tables.
+        state: Returns what tells the newest state of a table from all others, and that state.
+        deadline: Seconds to find such a moment; 30 if None.
+
+    Raises:
+        CommitConflict: There was none in time.
+    """
+    end = Deadline.after(deadline, _SECONDS)
+    found: dict[Id, tuple[object, T]] = {}
+    while True:
+        moved: list[Id] = []
+        for id in dict.fromkeys(ids):
+            now = state(id)
+            if id not in found or found[id][0] != now[0]:
+                moved.append(id)
+                found[id] = now
+        if not moved or len(found) == 1:
+            return {id: kept for id, (_, kept) in found.items()}
+        if not end.remaining:
+            raise CommitConflict(
+                f"No moment was found at which {len(found)} tables stood still, "
+                f"{show_id(moved[0])} among them; raise deadline=, or take fewer tables.",
+                table=moved[0],
+            )
+
+
 def _refusal(name: str) -> Callable[..., Any]:
-    def refuse(self: Snapshot, *_: object, **__: object) -> Any:
+    def refuse(*_: object, **__: object) -> Any:
         raise InvalidState(
             f"A snapshot is read-only: call {name} on the backend it was taken of.", operation=name
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.aio._backend.branches import AsyncBranches
 from pennon.aio._backend.columns import AsyncTableColumns
+from pennon.aio._backend.freshness import AsyncFreshness
 from pennon.aio._backend.indexes import AsyncIndexes
 from pennon.aio._backend.maintenance import AsyncMaintenance
 from pennon.aio._backend.metadata import AsyncMetadata
@@ -29,6 +30,7 @@ class AsyncMethods(
     AsyncBranches,
     AsyncVersions,
     AsyncMetadata,
+    AsyncFreshness,
     AsyncMaintenance,
 ):
     """All methods of an async backend."""

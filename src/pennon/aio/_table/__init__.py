@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.aio._table.branches import AsyncBranchesOfTable
 from pennon.aio._table.columns import AsyncTableColumnsOfTable
+from pennon.aio._table.freshness import AsyncFreshnessOfTable
 from pennon.aio._table.indexes import AsyncIndexesOfTable
 from pennon.aio._table.maintenance import AsyncMaintenanceOfTable
 from pennon.aio._table.metadata import AsyncMetadataOfTable
@@ -29,6 +30,7 @@ class AsyncTableMethods(
     AsyncBranchesOfTable,
     AsyncVersionsOfTable,
     AsyncMetadataOfTable,
+    AsyncFreshnessOfTable,
     AsyncMaintenanceOfTable,
 ):
     """All methods of an async table object."""

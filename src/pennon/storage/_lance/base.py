@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -15,10 +18,11 @@ from pennon.errors import (
     StorageError,
     TableNotFound,
 )
-from pennon.namespaces.abc import Id, IdLike, Namespace
+from pennon.namespaces.abc import Id, IdLike, Namespace, TableInfo
 from pennon.namespaces.names import parse_id
 from pennon.objects import certify
 from pennon.storage._lance.places import Place
+from pennon.storage.consistency import Consistency, Strong
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ __all__ = ["COMMIT_SECONDS", "LanceBase"]
 
 COMMIT_SECONDS = 60.0
 """How long a write tries to commit, once its data files are written."""
+_MOST = 1024
+"""Tables whose places are remembered."""
 
 
 class LanceBase:
@@ -36,11 +42,19 @@ class LanceBase:
     Args:
         namespace: The catalog.
         within: The namespace that ids are relative to.
+        consistency: How old an answer may be.
     """
 
-    def __init__(self, namespace: Namespace, *, within: Id = ()) -> None:
+    def __init__(
+        self, namespace: Namespace, *, within: Id = (), consistency: Consistency | None = None
+    ) -> None:
         self._namespace = namespace
         self._within = within
+        self._consistency = consistency or Strong()
+        self._lock = threading.Lock()
+        self._touched: OrderedDict[Id, float] = OrderedDict()
+        self._floor = time.monotonic()
+        self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
         self._proven: set[tuple[str, str]] = set()
 
     @property
@@ -52,12 +66,45 @@ class LanceBase:
         return self._within + parse_id(table, what="table")
 
     def _place(self, table: IdLike, branch: str = MAIN) -> Place:
+        """Return the branch of a table as it is now."""
         info = self._namespace.describe_table(self._id(table))
         return Place.of(self._namespace, info, branch)
 
+    def _read_place(self, table: IdLike, branch: str = MAIN) -> Place:
+        """Return the branch of a table for a read: as old as the consistency allows."""
+        if isinstance(self._consistency, Strong):
+            return self._place(table, branch)
+        asked = time.monotonic()
+        id = self._id(table)
+        with self._lock:
+            oldest = max(asked - self._consistency.seconds, self._touched.get(id, self._floor))
+            known = self._found.get(id)
+        if known is None or known[0] < oldest:
+            known = asked, self._namespace.describe_table(id)
+            with self._lock:
+                self._found[id] = known
+                self._found.move_to_end(id)
+                while len(self._found) > _MOST:
+                    self._found.popitem(last=False)
+        return replace(Place.of(self._namespace, known[1], branch), since=oldest)
+
+    def _touch(self, table: IdLike | None) -> None:
+        """Let no later read be older than this moment."""
+        now = time.monotonic()
+        with self._lock:
+            if table is None:
+                self._floor = now
+                self._touched.clear()
+                return
+            id = self._id(table)
+            self._touched[id] = now
+            self._touched.move_to_end(id)
+            while len(self._touched) > _MOST:
+                self._floor = max(self._floor, self._touched.popitem(last=False)[1])
+
     def _opened(self, table: IdLike, ref: Ref) -> tuple[Place, lance.LanceDataset]:
         """Return the branch of a table, and a new handle on the state that is meant."""
-        place = self._place(table, ref.branch)
+        place = self._read_place(table, ref.branch)
         return place, place.open_at(ref)
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pennon.namespaces.newest import Look, Newest
 from pennon.objects import ObjectStore
@@ -22,7 +22,7 @@ from pennon.objects import ObjectStore
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["Handles"]
+__all__ = ["Handles", "Kept", "clone"]
 
 _MOST = 256
 
@@ -33,6 +33,21 @@ class _Known:
     newest: Newest
     asked: float
     """When somebody began to make sure of it last, by the monotonic clock."""
+
+
+class Kept(Protocol):
+    """What keeps handles for places."""
+
+    def newest(
+        self,
+        location: str,
+        store: ObjectStore,
+        base: str,
+        open: Callable[[], lance.LanceDataset],
+        since: float | None = None,
+    ) -> lance.LanceDataset:
+        """Return a handle of the caller's own on the newest version; see :class:`Handles`."""
+        ...
 
 
 class Handles:
@@ -75,17 +90,17 @@ class Handles:
                 self._known.move_to_end(location)
         if known is not None:
             if since is not None and known.asked >= since:
-                return _clone(known.handle)
+                return clone(known.handle)
             if known.newest.holds(store, base):
                 known.asked = max(known.asked, asked)
-                return _clone(known.handle)
+                return clone(known.handle)
         look = Look.now(store, base)
         handle = open()
         new = _Known(handle, Newest.of(handle, look), asked)
         if known is not None and known.newest.named is False and known.newest.same(new.newest):
             new.newest.named = False
         self._keep(location, new)
-        return _clone(handle)
+        return clone(handle)
 
     def forget(self, location: str | None = None) -> None:
         """Forget a dataset and its branches, or all."""
@@ -107,5 +122,6 @@ class Handles:
                 self._known.popitem(last=False)
 
 
-def _clone(handle: lance.LanceDataset) -> lance.LanceDataset:
+def clone(handle: lance.LanceDataset) -> lance.LanceDataset:
+    """Return a handle on the same version, of the caller's own."""
     return handle.checkout_version(handle.version)

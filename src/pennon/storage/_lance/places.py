@@ -13,7 +13,7 @@ from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.handles import Handles
+from pennon.storage._lance.handles import Handles, Kept
 from pennon.storage.refs import MAIN, Ref
 from pennon.uri import Uri, parse_uri
 
@@ -36,11 +36,13 @@ class Place:
     options: StoreOptions = field(repr=False)
     session: Any = field(repr=False)
     """The ``lance.Session`` all handles of these credentials share."""
-    handles: Handles = field(repr=False)
-    """Those that are open at what was the newest version."""
+    handles: Kept = field(repr=False)
+    """What keeps those that are open at what was the newest version."""
     above: ObjectStore = field(repr=False)
     """The objects of the directory that the table is in, by a client that lives on."""
     branch: str = MAIN
+    since: float | None = None
+    """The moment that "the latest" means, or a later one, by the monotonic clock; now if None."""
 
     @classmethod
     def of(cls, namespace: Namespace, info: TableInfo, branch: str = MAIN) -> Place:
@@ -85,16 +87,10 @@ class Place:
         """Return the objects below the location: for single files of Lance, by name."""
         return open_store(self.uri, self.options)
 
-    def open(
-        self, version: int | None = None, *, since: float | None = None
-    ) -> lance.LanceDataset:
+    def open(self, version: int | None = None) -> lance.LanceDataset:
         """Return a new handle on the latest version, or on a given one.
 
         A handle belongs to one thread: Lance panics when a mutated one is shared.
-
-        Args:
-            version: The version; the latest if None.
-            since: The latest at this moment, by the monotonic clock, or later; now if None.
 
         Raises:
             TableNotFound: Nothing was ever written here.
@@ -106,7 +102,7 @@ class Place:
                 if version is not None:
                     return self._open(version)
                 base = self.uri.path[len(self.above.uri.path) :].strip("/")
-                return self.handles.newest(self.location, self.above, base, self._open, since)
+                return self.handles.newest(self.location, self.above, base, self._open, self.since)
         except (TableNotFound, VersionNotFound):
             if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
                 raise
@@ -127,12 +123,11 @@ class Place:
             session=self.session,
         )
 
-    def open_at(self, ref: Ref, *, since: float | None = None) -> lance.LanceDataset:
+    def open_at(self, ref: Ref) -> lance.LanceDataset:
         """Return a new handle on a state of this branch, or on the one a tag names.
 
         Args:
             ref: Which; its branch must be that of this place.
-            since: If it is the newest, then that of this moment or later; see :meth:`open`.
 
         Raises:
             TableNotFound: Nothing was ever written here.
@@ -146,7 +141,7 @@ class Place:
                 return main.checkout_version(ref.tag)
         if ref.as_of is not None:
             return self._open_as_of(ref.as_of)
-        return self.open(ref.version, since=since)
+        return self.open(ref.version)
 
     def _open_as_of(self, time: datetime) -> lance.LanceDataset:
         """Open the newest version that is not younger, reading the times of log2(versions)."""

@@ -23,6 +23,7 @@ from pennon.namespaces.names import parse_id, show_id
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo
+from pennon.storage.consistency import Consistency, Strong
 from pennon.storage.indexing import Index, field_of
 from pennon.storage.refs import MAIN, Ref, check_branch
 
@@ -169,20 +170,31 @@ class MemoryBase:
     Args:
         namespace: The catalog; one of its own if None.
         within: The namespace that ids are relative to.
+        consistency: How old an answer may be; all are new.
     """
 
-    def __init__(self, namespace: MemoryNamespace | None = None, *, within: Id = ()) -> None:
+    def __init__(
+        self,
+        namespace: MemoryNamespace | None = None,
+        *,
+        within: Id = (),
+        consistency: Consistency | None = None,
+    ) -> None:
         self._namespace = namespace or MemoryNamespace()
         self._within = within
+        self._consistency = consistency or Strong()
 
     @property
     def namespace(self) -> MemoryNamespace:
         """The catalog whose names this backend stores tables under."""
         return self._namespace
 
+    def _id(self, table: IdLike) -> Id:
+        return self._within + parse_id(table, what="table")
+
     def _held(self, table: IdLike, branch: str = MAIN) -> tuple[Id, MemoryTable]:
         check_branch(branch)
-        id = self._within + parse_id(table, what="table")
+        id = self._id(table)
         held = self._namespace.data_of(id)
         if not isinstance(held, MemoryTable):
             raise TableNotFound(

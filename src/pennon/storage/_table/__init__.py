@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pennon.storage._table.branches import BranchesOfTable
 from pennon.storage._table.columns import TableColumnsOfTable
+from pennon.storage._table.freshness import FreshnessOfTable
 from pennon.storage._table.indexes import IndexesOfTable
 from pennon.storage._table.maintenance import MaintenanceOfTable
 from pennon.storage._table.metadata import MetadataOfTable
@@ -29,6 +30,7 @@ class TableMethods(
     BranchesOfTable,
     VersionsOfTable,
     MetadataOfTable,
+    FreshnessOfTable,
     MaintenanceOfTable,
 ):
     """All methods of a table object."""

@@ -12,6 +12,7 @@ from pennon.namespaces.names import parse_id
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.capabilities import Capable
 from pennon.storage.abc.columns import ColumnChange, TableColumns
+from pennon.storage.abc.freshness import Freshness
 from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats
 from pennon.storage.abc.maintenance import Finding, Maintenance, OptimizeReport, RecoveryReport
 from pennon.storage.abc.metadata import Metadata, TableStats, VersionFile
@@ -60,6 +61,7 @@ class StorageBackend(
     Branches,
     Versions,
     Metadata,
+    Freshness,
     Maintenance,
     Capable,
     abc.ABC,
@@ -119,4 +121,4 @@ class StorageBackend(
         self.close()
 
     def __repr__(self) -> str:
-        return f"<pennon {type(self).__name__} on {self.namespace!r}>"
+        return f"<pennon {type(self).__name__} on {self.namespace!r}, {self.consistency!r}>"

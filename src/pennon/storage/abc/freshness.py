@@ -60,10 +60,7 @@ class Freshness(abc.ABC):
     def invalidate_cache(self, table: IdLike | None = None) -> None:
         """Forget what is known of a table and its branches, so that the next read asks the store.
 
-        Only of use with ``Eventual``: other reads ask anyway.
-
-        Args:
-            table: Its id; all tables if None. It need not exist.
+        Of all tables if no id is given. Only of use with ``Eventual``: other reads ask anyway.
         """
 
     @abc.abstractmethod
