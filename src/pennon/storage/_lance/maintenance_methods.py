@@ -63,11 +63,12 @@ class LanceMaintenance(LanceIndexes, Maintenance):
         with self._unless_dropped([place], CommitConflict):
             if not dry_run:
                 self._prove(place)
-            if compaction:
-                done = compact(place, end, dry_run=dry_run)
+            # First, because what a segment covers is joined with nothing else.
             if indexes and not dry_run and end.remaining:
                 rebuilt = finish_rebuilds(place, COMMIT_SECONDS)
                 updated = tuple(i.name for i in self.update_indexes(table, branch=branch))
+            if compaction:
+                done = compact(place, end, dry_run=dry_run)
             if retain is not None and (dry_run or end.remaining):
                 if not dry_run:
                     # What is about to be removed may be on the disk, and what replaces it not yet.

@@ -25,7 +25,13 @@ __all__ = ["list_versions", "rollback"]
 
 _AT_ONCE = 8
 """How many versions are read at the same time: on a bucket each costs two round trips."""
-_NAMES = {"clone": "branch", "restore": "rollback", "rewrite": "compact"}
+_NAMES = {
+    # All that pylance tells of the numbers that a compaction reserves for its fragments.
+    "baseoperation": "reserve",
+    "clone": "branch",
+    "restore": "rollback",
+    "rewrite": "compact",
+}
 
 
 def list_versions(place: Place, limit: int | None, before: int | None) -> list[VersionInfo]:

@@ -1,0 +1,268 @@
+"""Promise 7: optimizing never takes a row, an update or an index away from anybody."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pytest
+from optimize_workers import use_or_optimize
+from workers import kept
+
+import pennon
+from pennon.errors import BranchNotFound, CommitConflict, StorageError
+from pennon.storage._lance import optimize
+from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.storage.keys import with_primary_key
+from pennon.testing.races import Racers
+from pennon.testing.services import TestRoot
+
+SCHEMA = with_primary_key(pa.schema({"id": pa.int64(), "n": pa.int64()}), "id")
+AT_ONCE: Any = {"retain": timedelta(0), "alone": True}
+
+
+@pytest.fixture(scope="module")
+def racers() -> Iterator[Racers]:
+    with Racers(5) as made:
+        yield made
+
+
+@pytest.fixture(params=["local", "s3"])
+def base(request: pytest.FixtureRequest) -> TestRoot:
+    found = request.getfixturevalue(f"{request.param}_root")
+    return found if isinstance(found, TestRoot) else TestRoot(found)
+
+
+def stocked(db: StorageBackend, fragments: int = 20, rows: int = 20) -> None:
+    """Create ``t`` in many fragments."""
+    db.create_table("t", schema=SCHEMA)
+    for f in range(fragments):
+        db.write("t", [{"id": f * rows + k, "n": 0} for k in range(rows)])
+
+
+def raw(db: StorageBackend, branch: str = "main") -> lance.LanceDataset:
+    place = db.namespace.describe_table("t").location
+    return lance.dataset(place if branch == "main" else f"{place}/tree/{branch}")
+
+
+@pytest.mark.timeout(600)
+def test_beside_writers_and_readers_of_other_processes(
+    base: TestRoot, racers: Racers, race_rounds: int
+) -> None:
+    root = TestRoot(f"{base.uri}/{uuid.uuid4().hex[:12]}", base.options)
+    db = kept(root)
+    stocked(db)
+    db.create_scalar_index("t", "n")
+    times = max(4, min(race_rounds // 2, 30))
+    outcomes = racers.run(use_or_optimize, root, times)
+    assert all(o.won for o in outcomes), [o.text for o in outcomes]
+    did = [o.value for o in outcomes]
+    rows = {r["id"]: r["n"] for r in db.scan("t").read_all().to_pylist()}
+    assert len(rows) == db.count_rows("t") == 400 + 2 * times - times
+    # Every update is there: those of the merges last set the value, so only others are counted.
+    untouched = [k for k in rows if times <= k < 400 and k % 7 == 0]
+    assert {rows[k] for k in untouched} == {times}
+    assert sum(d["deleted"] for d in did) == times
+    assert sum(d["inserted"] for d in did) == 2 * times
+    for n in {*rows.values()}:
+        found = db.scan(ScanRequest("t", filter=f"n = {n}")).read_all().num_rows
+        assert found == sum(v == n for v in rows.values())
+    print(f"{times} optimizations, {did[0]['conflicts']} lost to writers")  # noqa: T201
+
+
+def test_rows_keep_their_ids_and_indexes(local_root: str) -> None:
+    db = pennon.open(local_root)
+    stocked(db)
+    db.create_scalar_index("t", "id")
+    db.write("t", [{"id": 5000, "n": 1}])
+    db.delete_rows("t", "id < 5")
+    request = ScanRequest("t", with_row_id=True, order_by="id")
+    before = db.scan(request).read_all()
+    columns = ["id", "_row_created_at_version", "_row_last_updated_at_version"]
+    history = raw(db).to_table(columns=columns).sort_by("id")
+    report = db.optimize_table("t", **AT_ONCE)
+    # The last one is covered by a segment of its own, and not joined with others.
+    assert (report.fragments_removed, report.rows_rewritten) == (20, 395)
+    assert report.fragments_added == 1
+    assert report.indexes_updated == ("id_idx",)
+    assert report.versions_removed > 20
+    assert report.files_removed > 40
+    assert report.bytes_removed > 20_000
+    assert db.scan(request).read_all().equals(before)
+    assert raw(db).to_table(columns=columns).sort_by("id").equals(history)
+    (index,) = db.list_indexes("t")
+    assert (index.rows_indexed, index.rows_not_indexed) == (396, 0)
+    assert [v.operation for v in db.versions("t")][-1] != "baseoperation"
+    assert len(list(Path(raw(db).uri, "_versions").glob("*.manifest"))) == 1
+    raw(db).validate()
+
+
+def test_a_writer_wins_over_a_rewrite(local_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change between the rewrite and its commit is kept, and the rewrite is done again."""
+    from lance.optimize import Compaction
+
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    real = Compaction.commit
+    rivals = [3, 4, 5]
+
+    def late(*args: Any) -> Any:
+        if rivals:
+            lance.dataset(raw(db).uri).update({"n": "n + 1"}, where=f"id = {rivals.pop()}")
+        return real(*args)
+
+    monkeypatch.setattr(Compaction, "commit", staticmethod(late))
+    report = db.optimize_table("t")
+    assert report.conflicts == 3
+    assert report.fragments_removed == 4
+    assert db.count_rows("t", "n = 1 AND id IN (3, 4, 5)") == 3
+    assert db.count_rows("t") == 80
+    # What lost is taken back at once, and named by nobody.
+    named = {f.path for v in raw(db).versions() for x in files(db, v["version"]) for f in x.files}
+    there = {p.name for p in Path(raw(db).uri, "data").iterdir()}
+    assert there == named
+
+
+def files(db: StorageBackend, version: int) -> list[Any]:
+    return [f.metadata for f in raw(db).checkout_version(version).get_fragments()]
+
+
+def test_a_fragment_that_is_never_still_is_left(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lance.optimize import Compaction
+
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    real = Compaction.commit
+    busy = iter(range(20))
+
+    def late(*args: Any) -> Any:
+        lance.dataset(raw(db).uri).update({"n": "n + 1"}, where=f"id = {next(busy)}")
+        return real(*args)
+
+    monkeypatch.setattr(Compaction, "commit", staticmethod(late))
+    report = db.optimize_table("t")
+    assert report.conflicts == optimize._LOSSES  # pyright: ignore[reportPrivateUsage]
+    assert report.fragments_removed == 0
+    assert db.count_rows("t") == 80
+
+
+def test_a_compaction_without_an_answer_is_found(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lance.optimize import Compaction
+
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    real = Compaction.commit
+    calls: list[int] = []
+
+    def mute(*args: Any) -> Any:
+        calls.append(1)
+        real(*args)
+        raise OSError("Generic S3 error: error sending request for url")
+
+    monkeypatch.setattr(Compaction, "commit", staticmethod(mute))
+    report = db.optimize_table("t")
+    assert (report.fragments_removed, report.conflicts, len(calls)) == (4, 0, 1)
+    assert db.count_rows("t") == 80
+
+
+def test_nothing_is_removed_before_what_replaces_it_is_on_the_disk(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pennon.objects import _files
+
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    before = sorted(p.name for p in Path(raw(db).uri, "data").iterdir())
+
+    def broken(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "_sync", broken)
+        with pytest.raises(StorageError, match="Input/output"):
+            db.optimize_table("t", **AT_ONCE)
+    after = {p.name for p in Path(raw(db).uri, "data").iterdir()}
+    assert {*before} < after
+
+
+def test_files_that_no_version_names_go_after_a_week(local_root: str) -> None:
+    db = pennon.open(local_root)
+    stocked(db, 2)
+    data = Path(raw(db).uri, "data")
+    old, young = data / "old.lance", data / "young.lance"
+    for orphan, days in ((old, 8), (young, 6)):
+        orphan.write_bytes(b"left by a commit that was lost")
+        at = time.time() - days * 86400
+        os.utime(orphan, (at, at))
+    db.optimize_table("t", retain=timedelta(days=30))
+    assert (old.exists(), young.exists()) == (False, True)
+    assert db.count_rows("t") == 40
+
+
+def test_a_deadline_ends_the_work_not_the_call(local_root: str) -> None:
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    report = db.optimize_table("t", deadline=1e-9, **AT_ONCE)
+    assert (report.fragments_removed, report.versions_removed) == (0, 0)
+    assert db.optimize_table("t").fragments_removed == 4
+
+
+# -- what writes promise beside a deleted branch, and while they wait ------------------------------
+
+
+def test_an_append_to_a_branch_that_was_deleted_meanwhile(
+    base: TestRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pennon.storage._lance import commit
+
+    db = pennon.open(f"{base.uri}/{uuid.uuid4().hex[:12]}", storage_options=base.options or None)
+    db.create_table("t", [{"id": 1}])
+    db.create_branch("t", "b")
+    real = commit.read_receipt
+
+    def late(*args: Any) -> Any:
+        found = real(*args)
+        db.delete_branch("t", "b", missing_ok=True)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "read_receipt", late)
+        with pytest.raises((CommitConflict, BranchNotFound)):
+            db.write("t", [{"id": 2}], branch="b")
+    db.create_branch("t", "b")
+    assert db.count_rows("t", branch="b") == 1
+
+
+def test_one_write_id_waits_until_its_deadline(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": 1}])
+    inside, out = threading.Event(), threading.Event()
+    done: list[Any] = []
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist([{"id": 2}])
+        inside.set()
+        out.wait(60)
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema({"id": pa.int64()}), slow())
+    thread = threading.Thread(target=lambda: done.append(db.write("t", reader, write_id="w")))
+    thread.start()
+    assert inside.wait(60)
+    with db.lock_table_for_write("t"), pytest.raises(CommitConflict, match="Another call writes"):
+        db.write("t", [{"id": 2}], write_id="w", deadline=0.05)
+    out.set()
+    thread.join()
+    assert db.write("t", [{"id": 2}], write_id="w") == done[0]
+    assert db.count_rows("t") == 2
