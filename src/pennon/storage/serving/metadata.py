@@ -38,7 +38,7 @@ def _summary(sizes: Sequence[int]) -> Any:
     if not sizes:
         return models.FragmentSummary(min=0, max=0, mean=0, p25=0, p50=0, p75=0, p99=0)
     ordered = sorted(sizes)
-    at = {p: ordered[min(len(ordered) * p // 100, len(ordered) - 1)] for p in (25, 50, 75, 99)}
+    at = {p: ordered[(len(ordered) - 1) * p // 100] for p in (25, 50, 75, 99)}
     return models.FragmentSummary(
         min=ordered[0],
         max=ordered[-1],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pennon.errors import TableAlreadyExists, TableNotFound, Unsupported, VersionNotFound
+from pennon.errors import TableNotFound, Unsupported, VersionNotFound
 from pennon.namespaces.interop import choice, vended
 from pennon.namespaces.names import show_id
-from pennon.storage.abc import CommitReceipt, StorageBackend
+from pennon.storage.abc import StorageBackend
 from pennon.storage.serving.schemas import json_of, texts_of
 from pennon.storage.serving.wire import branch_of, id_of, models, rows_of
 
@@ -25,7 +25,7 @@ def create_table(backend: StorageBackend, request: Any, data: bytes | None) -> A
         )
     mode = choice("mode", request.mode, _MODES, "create")
     id, rows = id_of(request), rows_of(data)
-    made = _created(backend, id, rows, mode, request.properties)
+    made = backend.create_table(id, rows, mode=mode, properties=request.properties)
     info = backend.namespace.describe_table(id)
     return models.CreateTableResponse(
         transaction_id=made.write_id,
@@ -34,15 +34,6 @@ def create_table(backend: StorageBackend, request: Any, data: bytes | None) -> A
         storage_options=vended(info, None),
         properties=dict(info.properties),
     )
-
-
-def _created(backend: StorageBackend, id: Any, rows: Any, mode: Any, known: Any) -> CommitReceipt:
-    if mode != "overwrite":
-        return backend.create_table(id, rows, mode=mode, properties=known)
-    try:
-        return backend.create_table(id, rows, properties=known)
-    except TableAlreadyExists:
-        return backend.write(id, rows, mode="overwrite", schema=rows.schema)
 
 
 def table_exists(backend: StorageBackend, request: Any) -> Any:
