@@ -344,6 +344,33 @@ def test_data_operations_go_to_the_server(rest: Namespace) -> None:
     assert n.count_table_rows({"id": ["u"]}).count == 3
 
 
+def test_a_server_is_not_asked_to_write_to_a_branch(rest: Namespace) -> None:
+    n = rest.to_lance()
+    n.create_table({"id": ["t"]}, _ipc(ROWS))
+    n.create_table_branch({"id": ["t"], "name": "dev"})
+    at = {"id": ["t"], "branch": "dev"}
+    n.insert_into_table(at, _ipc(ROWS))
+    n.merge_insert_into_table({**at, "on": ["id"], "when_matched_update_all": True}, _ipc(ROWS))
+    n.update_table({**at, "updates": [["id", "id + 10"]]})
+    n.delete_from_table({**at, "predicate": "id = 11"})
+    n.create_table_index({**at, "column": "id", "index_type": "BTREE"})
+    n.create_table_tag({**at, "tag": "here", "version": 2})
+    n.update_table_schema_metadata({**at, "metadata": {"a": "b"}})
+    n.alter_table_add_columns({**at, "new_columns": [{"name": "x", "expression": "id"}]})
+    n.alter_table_alter_columns({**at, "alterations": [{"path": "x", "rename": "y"}]})
+    n.alter_table_drop_columns({**at, "columns": ["y"]})
+    dataset = lance.dataset(namespace_client=n, table_id=["t"])
+    assert (dataset.version, dataset.count_rows()) == (1, 3)
+    branch = dataset.checkout_version(("dev", None))
+    assert (branch.count_rows(), branch.schema.metadata) == (4, {b"a": b"b"})
+    assert [i.name for i in branch.describe_indices()] == ["id_btree"]
+    assert n.get_table_tag_version({"id": ["t"], "tag": "here"}).branch == "dev"
+    assert len(n.list_table_indices(at).indexes) == 1
+    assert _code(n.insert_into_table, {**at, "identity": {"api_key": "k"}}, _ipc(ROWS)) == 0
+    assert _code(n.insert_into_table, {**at, "branch": "no"}, _ipc(ROWS)) == 22
+    assert n.insert_into_table({**at, "branch": "main"}, _ipc(ROWS)).version == 2
+
+
 class _Echo(BaseHTTPRequestHandler):
     """Remembers the headers it was sent and answers every request alike."""
 

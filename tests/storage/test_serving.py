@@ -99,7 +99,12 @@ def test_create_over_a_table(t: Any, namespace: Namespace) -> None:
     made = t.create_table({"id": ["t"], "mode": "Overwrite"}, ipc(other))
     assert pennon.open(namespace).scan("t").read_all().equals(other)
     assert made.location == namespace.describe_table("t").location
-    t.create_table({"id": ["new"], "mode": "overwrite"}, ipc(ROWS))
+    versions = t.list_table_versions({"id": ["t"]}).versions
+    assert [v.version for v in versions] == [1, 2]
+    new = {"id": ["new"], "mode": "overwrite", "properties": {"k": "v"}}
+    t.create_table(new, ipc(ROWS))
+    assert t.create_table(new, ipc(ROWS)).properties == {"k": "v"}
+    assert code(t.create_table, {**new, "properties": {}}, ipc(ROWS)) == 0
     assert t.count_table_rows({"id": ["new"]}).count == 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pennon.errors import TableNotFound, Unsupported, VersionNotFound
+from pennon.namespaces.abc import Id
 from pennon.namespaces.interop import choice, vended
 from pennon.namespaces.names import show_id
 from pennon.storage.abc import StorageBackend
@@ -25,6 +26,8 @@ def create_table(backend: StorageBackend, request: Any, data: bytes | None) -> A
         )
     mode = choice("mode", request.mode, _MODES, "create")
     id, rows = id_of(request), rows_of(data)
+    if mode == "overwrite" and request.properties is not None:
+        _check_properties(backend, id, request.properties)
     made = backend.create_table(id, rows, mode=mode, properties=request.properties)
     info = backend.namespace.describe_table(id)
     return models.CreateTableResponse(
@@ -34,6 +37,20 @@ def create_table(backend: StorageBackend, request: Any, data: bytes | None) -> A
         storage_options=vended(info, None),
         properties=dict(info.properties),
     )
+
+
+def _check_properties(backend: StorageBackend, id: Id, wanted: dict[str, str]) -> None:
+    """Refuse to overwrite a table that would keep other properties than those that are wanted."""
+    try:
+        known = dict(backend.namespace.describe_table(id).properties)
+    except TableNotFound:
+        return
+    if known != wanted:
+        raise Unsupported(
+            f"{show_id(id)} exists, and an overwrite keeps its properties; leave properties out, "
+            "or drop the table first.",
+            table=id,
+        )
 
 
 def table_exists(backend: StorageBackend, request: Any) -> Any:
