@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 import pennon
-from pennon.errors import InvalidInput, InvalidName, InvalidOption, InvalidState, TableNotFound
+from pennon.errors import (
+    InvalidInput,
+    InvalidName,
+    InvalidOption,
+    InvalidState,
+    TableNotFound,
+    Unsupported,
+)
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.abc.capabilities import operations
 from pennon.storage.refs import Ref
@@ -142,6 +149,17 @@ def test_it_is_a_value(db: StorageBackend, memory_root: str, tmp_path: Any) -> N
     there = pickle.loads(pickle.dumps(local.table("docs").at(version=1)))
     assert there == local.table("docs", version=1)
     assert there.count_rows() == 2
+    with local.snapshot(["docs"]) as pinned, pytest.raises(Unsupported, match="pins"):
+        pickle.dumps(pinned.table("docs"))
+
+
+def test_a_backend_travels_with_what_it_was_opened_with(tmp_path: Any) -> None:
+    pennon.open(tmp_path).namespace.create_namespace("team")
+    db = pennon.open(f"file://{tmp_path}?ns=team", consistency=pennon.Eventual(5))
+    db.create_table("docs", ROWS)
+    twin = pickle.loads(pickle.dumps(db))
+    assert twin.consistency == pennon.Eventual(5)
+    assert twin.table_names() == [("docs",)]
 
 
 def test_ids_relative_to_a_namespace_name_the_same_table(memory_root: str) -> None:

@@ -21,7 +21,6 @@ class ThroughTables:
 
     def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
-        self.used: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.backend, name)
@@ -29,7 +28,7 @@ class ThroughTables:
             return found
 
         def call(first: Any = None, *args: Any, **options: Any) -> Any:
-            self.used.add(name)
+            first = options.pop("table", first)
             if isinstance(first, ScanRequest) and name == "scan":
                 options = {f: getattr(first, f) for f in ScanRequest.__slots__ if f != "table"}
                 first = first.table

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from pennon.errors import CommitConflict, InvalidState
+from pennon.errors import CommitConflict, InvalidState, Unsupported
 from pennon.namespaces.abc import Id
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
@@ -75,6 +75,12 @@ class Snapshot(StorageBackend):
     def close(self) -> None:
         """Let the pinned versions go; later reads raise ``InvalidState``."""
         self._closed = True
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise Unsupported(
+            "A snapshot stays in its process; pass the versions of its pins on, and read with "
+            "version=."
+        )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pennon.errors import (
@@ -56,6 +57,10 @@ class LanceBase:
         self._floor = time.monotonic()
         self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
         self._proven: set[tuple[str, str]] = set()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        opened = partial(type(self), within=self._within, consistency=self._consistency)
+        return opened, (self._namespace,)
 
     @property
     def namespace(self) -> Namespace:

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pennon.errors import (
@@ -183,6 +184,10 @@ class MemoryBase:
         self._namespace = namespace or MemoryNamespace()
         self._within = within
         self._consistency = consistency or Strong()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        opened = partial(type(self), within=self._within, consistency=self._consistency)
+        return opened, (self._namespace,)
 
     @property
     def namespace(self) -> MemoryNamespace:
