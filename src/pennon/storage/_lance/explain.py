@@ -146,10 +146,8 @@ def _texts(rows: Searcher, asked: TextSearch, *, run: bool) -> Iterator[str]:
     for column in plan.missing:
         yield f"- flat scan: {column!r} has no text index, so the texts of all rows are read"
     if plan.in_memory and not plan.missing:
-        yield (
-            "- flat scan: words with wrong letters are looked for in an index in memory of those "
-            "rows that are in none"
-        )
+        why = "it may find updated rows by what they were" if plan.stale else "fuzzy words need it"
+        yield f"- flat scan: the texts of {len(plan.others)} fragments are read, because {why}"
     yield from _filter(asked.filter, before=asked.prefilter)
     filter = filter_sql(asked.filter) if asked.prefilter else None
     for title, inner in _text_plans(rows, asked, plan, filter, run=run):

@@ -49,11 +49,13 @@ class TextIndex:
         name: Its name.
         config: How it takes texts apart, in the words of Lance.
         fragments: The fragments it holds.
+        segments: Its parts.
     """
 
     name: str
     config: Mapping[str, Any]
     fragments: frozenset[int]
+    segments: int
 
     @property
     def positions(self) -> bool:
@@ -68,8 +70,10 @@ class TextPlan:
     Args:
         indexes: The text indexes of the columns of the query.
         missing: The columns without one.
-        fragments: The fragments all indexes hold.
-        others: The fragments one of them lacks.
+        fragments: The fragments whose rows the indexes find.
+        others: All other fragments.
+        stale: Whether an index may find rows by what they were: each segment still knows the rows
+            that moved out of its fragments, and Lance believes it if another segment holds them.
         fuzzy: Whether the query allows wrong letters.
     """
 
@@ -77,6 +81,7 @@ class TextPlan:
     missing: tuple[str, ...]
     fragments: frozenset[int]
     others: frozenset[int]
+    stale: bool
     fuzzy: bool
 
     @property
@@ -86,12 +91,17 @@ class TextPlan:
         Lance takes the words of a column without an index as they are, neither lower case nor
         stems, and does not find them with wrong letters; nor does it in rows outside the index.
         """
-        return not self.missing and not (self.fuzzy and not self.fragments)
+        return not self.missing and not (self.apart and not self.fragments)
 
     @property
     def in_memory(self) -> bool:
         """Whether rows are searched in memory: all, or those outside the indexes."""
-        return not self.through_index or (self.fuzzy and bool(self.others))
+        return not self.through_index or (self.apart and bool(self.others))
+
+    @property
+    def apart(self) -> bool:
+        """Whether Lance cannot search the other fragments together with the indexes."""
+        return self.fuzzy or self.stale
 
 
 class Searcher(Rows):
@@ -258,11 +268,16 @@ class Searcher(Rows):
         covered = everything
         for index in indexes.values():
             covered &= index.fragments
+        moved = _moved(self.handle) & covered
+        stale = bool(moved) and any(index.segments > 1 for index in indexes.values())
+        if stale:
+            covered -= moved
         return TextPlan(
             indexes=indexes,
             missing=tuple(c for c in columns if c not in indexes),
             fragments=covered,
             others=everything - covered,
+            stale=stale,
             fuzzy=text.is_fuzzy(query),
         )
 
@@ -386,5 +401,13 @@ def text_index(handle: lance.LanceDataset, column: str) -> TextIndex | None:
     for index in handle.describe_indices():
         if index.index_type == "Inverted" and list(index.field_names) == [column]:
             held = frozenset(i for part in index.segments for i in part.fragment_ids)
-            return TextIndex(index.name, dict(index.details), held)
+            return TextIndex(index.name, dict(index.details), held, len(index.segments))
     return None
+
+
+def _moved(handle: lance.LanceDataset) -> frozenset[int]:
+    """Return the fragments with rows that kept their ids when they moved there."""
+    metadata = ((f.fragment_id, f.metadata) for f in handle.get_fragments())
+    return frozenset(
+        i for i, m in metadata if m.created_at_version_meta != m.last_updated_at_version_meta
+    )
