@@ -14,7 +14,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ __all__ = [
     "remember",
     "transaction_file",
     "tried",
+    "undone",
 ]
 
 MESSAGE = "__lance_commit_message"
@@ -147,7 +148,26 @@ def read_receipt(
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
             return None
-    return write.receipt(place.info.id, place.branch, version, transaction)
+    found = write.receipt(place.info.id, place.branch, version, transaction)
+    if found is None or write.operation != "rollback":
+        return found
+    return replace(found, rows_deleted=undone(place, version, transaction, found.rows_deleted))
+
+
+def undone(place: Place, version: int, transaction: Any, counted: int) -> int:
+    """Return how many rows a rollback undid: it follows rivals that its writer never saw.
+
+    Args:
+        place: The table.
+        version: The version it made.
+        transaction: Its transaction.
+        counted: The rows of the version its writer saw.
+    """
+    if transaction.read_version == version - 1:
+        return counted
+    before = place.open_or_none(version - 1)
+    with translated(place.name, place.secrets):
+        return counted if before is None else int(before.count_rows())
 
 
 def remember(place: Place, write: Write, version: int, durability: Durability) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from pennon.errors import VersionNotFound
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import MESSAGE
+from pennon.storage._lance.history import MESSAGE, undone
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place, committed_at
 from pennon.storage._lance.replace import replace_at
@@ -61,7 +62,10 @@ def _info(place: Place, version: int) -> VersionInfo | None:
         transaction = None
     if transaction is None:
         return VersionInfo(version=version, committed_at=committed_at(handle), operation="compact")
-    return _told(handle, transaction.operation, transaction.transaction_properties or {})
+    told = _told(handle, transaction.operation, transaction.transaction_properties or {})
+    if told.operation != "rollback" or told.rows_deleted is None:
+        return told
+    return replace(told, rows_deleted=undone(place, version, transaction, told.rows_deleted))
 
 
 def _told(handle: lance.LanceDataset, operation: Any, properties: dict[str, str]) -> VersionInfo:
