@@ -136,13 +136,14 @@ def at_one_moment(
 
 def _refusal(name: str) -> Callable[..., Any]:
     def refuse(*_: object, **__: object) -> Any:
-        raise InvalidState(
+        raise Unsupported(
             f"A snapshot is read-only: call {name} on the backend it was taken of.", operation=name
         )
 
+    vars(refuse)["left_out"] = True
     refuse.__name__ = name
     refuse.__qualname__ = f"Snapshot.{name}"
-    refuse.__doc__ = f"Raise ``InvalidState``: :meth:`StorageBackend.{name}` is no read."
+    refuse.__doc__ = f"Raise ``Unsupported``: :meth:`StorageBackend.{name}` is no read."
     return refuse
 
 

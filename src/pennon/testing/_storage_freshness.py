@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pennon.errors import BranchNotFound, InvalidState, TableNotFound
+from pennon.errors import BranchNotFound, InvalidState, TableNotFound, Unsupported
 from pennon.storage.abc import ScanRequest, StorageBackend
 
 __all__ = ["FreshnessCases"]
@@ -115,6 +115,8 @@ class FreshnessCases:
     def test_a_snapshot_is_read_only(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": 1}])
         with backend.snapshot(["t"]) as still:
+            assert not {"write", "create_table", "rename_table"} & still.capabilities
+            assert {"scan", "count_rows", "versions"} <= still.capabilities
             for call in (
                 lambda: still.write("t", [{"id": 2}]),
                 lambda: still.create_table("v", [{"id": 2}]),
@@ -123,7 +125,7 @@ class FreshnessCases:
                 lambda: still.create_branch("t", "b"),
                 lambda: still.rename_table("t", "v"),
             ):
-                with pytest.raises(InvalidState, match="read-only"):
+                with pytest.raises(Unsupported, match="read-only"):
                     call()
         assert backend.table_names() == [("t",)]
         assert _ids(backend) == [1]
