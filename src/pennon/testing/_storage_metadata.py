@@ -78,7 +78,7 @@ class MetadataCases:
         first = backend.update_metadata("t", {"owner": "ada", "old": "1"}, write_id="once")
         assert (first.version, first.rows_inserted, first.rows_updated) == (2, 0, 0)
         assert backend.update_metadata("t", {"owner": "bob"}, write_id="once") == first
-        backend.update_metadata("t", {"old": None}, columns={"x": {"unit": "m"}})
+        backend.update_metadata("t", {"old": None}, columns={"x": {"unit": "m"}}, durability="disk")
         backend.write("t", [{"id": 2, "x": 3}])
         schema = self.reopen(backend).get_table_schema("t")
         assert schema is not None
@@ -113,6 +113,8 @@ class MetadataCases:
         refused(InvalidOption, lambda: backend.update_metadata("t"))
         refused(InvalidOption, lambda: backend.update_metadata("t", {}, columns={"id": {}}))
         refused(InvalidOption, lambda: backend.update_metadata("t", {"a": 1}))  # type: ignore[dict-item]
+        wrong = {"durability": "tape"}
+        refused(InvalidOption, lambda: backend.update_metadata("t", {"a": "b"}, **wrong))  # type: ignore[arg-type]
         key = "lance-schema:unenforced-primary-key:position"
         refused(InvalidOption, lambda: backend.update_metadata("t", columns={"id": {key: "1"}}))
         refused(ColumnNotFound, lambda: backend.update_metadata("t", columns={"no": {"a": "b"}}))

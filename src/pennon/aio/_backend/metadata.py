@@ -11,7 +11,7 @@ from datetime import datetime
 from pennon.aio._base import AsyncBackendBase
 from pennon.namespaces.abc import IdLike
 from pennon.storage.abc.metadata import Changes, TableStats, VersionFile
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN
 
 __all__ = ["AsyncMetadata"]
@@ -59,6 +59,7 @@ class AsyncMetadata(AsyncBackendBase):
         columns: Mapping[str, Changes] | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -73,6 +74,7 @@ class AsyncMetadata(AsyncBackendBase):
             columns=columns,
             branch=branch,
             write_id=write_id,
+            durability=durability,
             deadline=deadline,
             commit_message=commit_message,
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pennon.aio._base import AsyncTableBase
 from pennon.storage.abc.metadata import Changes, TableStats, VersionFile
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 
 __all__ = ["AsyncMetadataOfTable"]
 
@@ -39,6 +39,7 @@ class AsyncMetadataOfTable(AsyncTableBase):
         *,
         columns: Mapping[str, Changes] | None = None,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -51,6 +52,7 @@ class AsyncMetadataOfTable(AsyncTableBase):
             schema,
             columns=columns,
             write_id=write_id,
+            durability=durability,
             deadline=deadline,
             commit_message=commit_message,
         )

@@ -16,7 +16,7 @@ from pennon.storage.abc.metadata import (
     VersionFile,
     check_metadata,
 )
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN, Ref
 
 __all__ = ["LanceMetadata"]
@@ -54,12 +54,13 @@ class LanceMetadata(LanceWrites, Metadata):
         columns: Mapping[str, Changes] | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Change metadata; see :meth:`Metadata.update_metadata`."""
         of_schema, of_columns = check_metadata(schema, columns)
-        asked = self._asked("metadata", write_id, deadline, commit_message)
+        asked = self._asked("metadata", write_id, deadline, commit_message, durability)
         return self._once(
             table, branch, asked, lambda at: metadata.update(at, of_schema, of_columns, asked)
         )

@@ -10,7 +10,7 @@ from pennon.errors import ColumnNotFound, did_you_mean
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_write_id
+from pennon.storage._arguments import check_durability, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage.abc.metadata import (
     Changes,
@@ -19,7 +19,7 @@ from pennon.storage.abc.metadata import (
     VersionFile,
     check_metadata,
 )
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ class MemoryMetadata(MemoryBase, Metadata):
         columns: Mapping[str, Changes] | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Change metadata; see :meth:`Metadata.update_metadata`."""
         of_schema, of_columns = check_metadata(schema, columns)
+        check_durability(durability)
         named = check_write_id(write_id)
         Deadline.after(deadline, 60)
         id, held = self._held(table, branch)

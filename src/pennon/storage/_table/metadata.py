@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pennon.storage._table.base import TableBase
 from pennon.storage.abc.metadata import Changes, TableStats, VersionFile
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 
 __all__ = ["MetadataOfTable"]
 
@@ -53,6 +53,7 @@ class MetadataOfTable(TableBase):
         *,
         columns: Mapping[str, Changes] | None = None,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -63,6 +64,7 @@ class MetadataOfTable(TableBase):
             columns: The same for columns by their names.
             write_id: Identity of this write: repeating the call with the same one returns the
                 first receipt and writes nothing.
+            durability: ``"os"`` or ``"disk"``; see :class:`~pennon.storage.abc.writes.Writes`.
             deadline: Seconds to try to commit; 60 if None.
             commit_message: A text kept with the version.
 
@@ -83,6 +85,7 @@ class MetadataOfTable(TableBase):
             columns=columns,
             branch=self._on("update_metadata"),
             write_id=write_id,
+            durability=durability,
             deadline=deadline,
             commit_message=commit_message,
         )

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pennon.errors import InvalidOption
 from pennon.namespaces.abc import IdLike
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN
 
 __all__ = ["Changes", "Metadata", "TableStats", "VersionFile", "check_metadata"]
@@ -113,6 +113,7 @@ class Metadata(abc.ABC):
         columns: Mapping[str, Changes] | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
+        durability: Durability = "os",
         deadline: float | None = None,
         commit_message: str | None = None,
     ) -> CommitReceipt:
@@ -125,6 +126,7 @@ class Metadata(abc.ABC):
             branch: The branch to change; nothing else changes.
             write_id: Identity of this write: repeating the call with the same one returns the
                 first receipt and writes nothing.
+            durability: ``"os"`` or ``"disk"``; see :class:`~pennon.storage.abc.writes.Writes`.
             deadline: Seconds to try to commit; 60 if None.
             commit_message: A text kept with the version.
 
