@@ -58,12 +58,6 @@ class LanceBase:
         self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
         self._proven: set[tuple[str, str]] = set()
 
-    def __getstate__(self) -> tuple[Namespace, Id, Consistency]:
-        return self._namespace, self._within, self._consistency
-
-    def __setstate__(self, state: tuple[Namespace, Id, Consistency]) -> None:
-        LanceBase.__init__(self, state[0], within=state[1], consistency=state[2])
-
     def __reduce__(self) -> tuple[object, ...]:
         opened = partial(type(self), within=self._within, consistency=self._consistency)
         return opened, (self._namespace,)
