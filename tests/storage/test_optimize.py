@@ -92,7 +92,7 @@ def test_rows_keep_their_ids_and_indexes(local_root: str) -> None:
     # The last one is covered by a segment of its own, and not joined with others.
     assert (report.fragments_removed, report.rows_rewritten) == (20, 395)
     assert report.fragments_added == 1
-    assert report.indexes_updated == ("id_idx",)
+    assert report.indexes_updated == tuple(i.name for i in db.list_indexes("t"))
     assert report.versions_removed > 20
     assert report.files_removed > 40
     assert report.bytes_removed > 20_000

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Compacted", "compact", "remove_old"]
 
+_BYTES = 128 << 20
+"""Of the files of a fragment: Lance holds about what it rewrites at once in memory."""
+_ROWS = 1 << 20
+"""Of a fragment at most."""
 _LOSSES = 5
 """How often a group of fragments may lose to writers before it is left for another day."""
 _PATIENCE = 2
@@ -49,6 +53,28 @@ class Compacted:
     """How often each fragment lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a compaction is about: what was there when it began."""
+
+    newest: int
+    """The highest number of a fragment."""
+    target: int
+    """Rows of a fragment that is large enough. Lance rewrites less than twice as many at once."""
+
+    @classmethod
+    def of(cls, head: lance.LanceDataset) -> _Scope:
+        fragments = [f.metadata for f in head.get_fragments()]
+        size = sum(f.file_size_bytes or 0 for x in fragments for f in x.files)
+        rows = sum(f.physical_rows for f in fragments)
+        fitting = max(1, _BYTES * rows // size) if size else _ROWS
+        # A power of two, so that what was large enough once is not rewritten for a few bytes.
+        return cls(
+            max((f.id for f in fragments), default=-1),
+            min(_ROWS, 1 << (fitting.bit_length() - 1)),
+        )
+
+
 def compact(place: Place, end: Deadline, *, dry_run: bool) -> Compacted:
     """Rewrite the fragments there are now that are small, or have many deleted rows.
 
@@ -59,14 +85,14 @@ def compact(place: Place, end: Deadline, *, dry_run: bool) -> Compacted:
     """
     done = Compacted()
     head = place.open()
-    newest = max((f.fragment_id for f in head.get_fragments()), default=-1)
+    scope = _Scope.of(head)
     if dry_run:
-        for task in _tasks(place, head, done, newest):
+        for task in _tasks(place, head, done, scope):
             done.removed += len(task.fragments)
             done.added += 1
             done.rows += sum(f.num_rows for f in task.fragments)
         return done
-    while end.remaining and (tasks := _tasks(place, head, done, newest)):
+    while end.remaining and (tasks := _tasks(place, head, done, scope)):
         # Those that lost before come last: a busy fragment keeps no other one waiting.
         task = min(tasks, key=lambda t: max(done.losses[f.id] for f in t.fragments))
         with contextlib.ExitStack() as stack:
@@ -75,7 +101,7 @@ def compact(place: Place, end: Deadline, *, dry_run: bool) -> Compacted:
                 with contextlib.suppress(CommitConflict):
                     stack.enter_context(lane.passing(end))
                 head = place.open()
-                task = next((t for t in _tasks(place, head, done, newest) if _same(t, task)), task)
+                task = next((t for t in _tasks(place, head, done, scope) if _same(t, task)), task)
             _rewrite(place, head, task, done)
         head = place.open()
     return done
@@ -85,17 +111,20 @@ def _same(one: Any, other: Any) -> bool:
     return [f.id for f in one.fragments] == [f.id for f in other.fragments]
 
 
-def _tasks(place: Place, head: lance.LanceDataset, done: Compacted, newest: int) -> list[Any]:
+def _tasks(place: Place, head: lance.LanceDataset, done: Compacted, scope: _Scope) -> list[Any]:
     """Return the groups of fragments to rewrite, without what is new or lost too often."""
     from lance.optimize import Compaction
 
     left = [
         f.fragment_id
         for f in head.get_fragments()
-        if f.fragment_id > newest or done.losses[f.fragment_id] >= _LOSSES
+        if f.fragment_id > scope.newest or done.losses[f.fragment_id] >= _LOSSES
     ]
     with translated(place.name, place.secrets):
-        plan: Any = Compaction.plan(head, {"excluded_fragment_ids": left})
+        plan: Any = Compaction.plan(
+            head,
+            {"excluded_fragment_ids": left, "target_rows_per_fragment": scope.target},
+        )
         return list(plan.tasks)
 
 
