@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
 import pennon
 from pennon.errors import BranchNotFound
 from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.storage.abc.columns import ColumnChange
 
 BRANCHES = ("main", "a", "b", "a/c")
 
@@ -50,10 +52,29 @@ def writes(db: StorageBackend, branch: str, version: int) -> dict[str, Any]:
     }
 
 
+def other_writes(db: StorageBackend, branch: str) -> dict[str, Any]:
+    """Every write that changes something else than the rows, aimed at a branch."""
+    renamed = {"extra": ColumnChange(name="renamed")}
+    return {
+        "add_columns": lambda: db.add_columns("t", {"new": "id + 1"}, branch=branch),
+        "alter_columns": lambda: db.alter_columns("t", renamed, branch=branch),
+        "drop_columns": lambda: db.drop_columns("t", "extra", branch=branch),
+        "create_scalar_index": lambda: db.create_scalar_index("t", "extra", branch=branch),
+        "create_fts_index": lambda: db.create_fts_index("t", "v", branch=branch),
+        "create_vector_index": lambda: db.create_vector_index("t", "vec", branch=branch),
+        "drop_index": lambda: db.drop_index("t", "id_btree", branch=branch),
+        "update_indexes": lambda: db.update_indexes("t", branch=branch),
+        "optimize_table": lambda: db.optimize_table("t", branch=branch, retain=None),
+        "update_metadata": lambda: db.update_metadata("t", {"key": "value"}, branch=branch),
+    }
+
+
 def start(root: str) -> StorageBackend:
     db = pennon.open(root)
-    db.create_table("t", [{"id": n, "v": "old"} for n in range(3)])
-    db.write("t", [{"id": 3, "v": "old"}])
+    vectors = pa.array([[1.0, 2.0]] * 4, pa.list_(pa.float32(), 2))
+    rows = pa.table({"id": range(4), "v": ["old"] * 4, "extra": [1] * 4, "vec": vectors})
+    db.create_table("t", rows.slice(0, 3))
+    db.write("t", rows.slice(3))
     return db
 
 
@@ -84,9 +105,30 @@ def test_a_write_on_a_branch_leaves_every_byte_of_main(local_root: str, name: st
     assert content(db, "b")[0] == version + 1
 
 
+def everything(db: StorageBackend, branch: str) -> tuple[Any, ...]:
+    """Rows, columns with all metadata, and indexes of a branch."""
+    schema = db.get_table_schema("t", branch=branch)
+    assert schema is not None
+    indexes = [(i.name, i.rows_indexed) for i in db.list_indexes("t", branch=branch)]
+    return content(db, branch), schema.to_string(), sorted(indexes)
+
+
+@pytest.mark.parametrize("name", [*other_writes(None, "")])  # pyright: ignore[reportArgumentType]
+def test_another_write_on_a_branch_leaves_every_byte_of_main(local_root: str, name: str) -> None:
+    db = start(local_root)
+    db.create_scalar_index("t", "id")
+    db.write("t", [{"id": 4, "v": "old"}])
+    db.create_branch("t", "b")
+    before, main, branch = files(db), everything(db, "main"), everything(db, "b")
+    other_writes(db, "b")[name]()
+    assert files(db) == before
+    assert everything(db, "main") == main
+    assert everything(db, "b") != branch
+
+
 def test_a_branch_that_is_missing_is_never_main(db: StorageBackend) -> None:
     before = content(db, "main")
-    for write in writes(db, "nope", 2).values():
+    for write in {**writes(db, "nope", 2), **other_writes(db, "nope")}.values():
         with pytest.raises(BranchNotFound):
             write()
     for read in (
@@ -110,7 +152,7 @@ def test_every_write_is_tried() -> None:
         if "branch" in (found := inspect.signature(method).parameters) and "write_id" in found
     }
     tried = {name.partition(",")[0] for name in writes(None, "", 1)}  # pyright: ignore[reportArgumentType]
-    assert takes <= tried
+    assert takes <= tried | {*other_writes(None, "")}  # pyright: ignore[reportArgumentType]
 
 
 class Aimed(RuleBasedStateMachine):
