@@ -15,17 +15,21 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn, final
+from typing import Literal, NoReturn, TypeGuard, final
 
 from pennon.errors import InvalidFilter
 
-__all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "lit"]
+__all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "lit", "value_sql"]
 
 Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | dt.datetime
 """What a literal can be."""
 
 _INT64 = 2**63
 _UNKNOWN = "CAST(NULL AS BOOLEAN)"
+_TURNED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+"""The comparisons, and what they are with their sides changed."""
+_NANOSECONDS = 1678, 2261
+"""The years between which nanoseconds fit into 64 bits."""
 _MARK = re.compile(r"""'(?:[^']|'')*'|`[^`]*`|"(?:[^"]|"")*"|--[^\n]*|/\*|[()]""")
 
 
@@ -193,7 +197,14 @@ class Binary(Expr):
     right: Expr
 
     def to_sql(self) -> str:
-        return f"({self.left.to_sql()} {self.operator} {self.right.to_sql()})"
+        if self.operator in {"AND", "OR"}:
+            return f"({self.left.to_sql()} {self.operator} {self.right.to_sql()})"
+        if self.operator in _TURNED and isinstance(self.left, Lit):
+            return Binary(_TURNED[self.operator], self.right, self.left).to_sql()
+        left = _exact(self.left).to_sql()
+        if self.operator in _TURNED and isinstance(self.right, Lit) and _is_fine(self.right.value):
+            return _compared(left, self.operator, self.right.value)
+        return f"({left} {self.operator} {_exact(self.right).to_sql()})"
 
 
 @final
@@ -232,8 +243,11 @@ class In(Expr):
         known = [v for v in self.values if v is not None]
         inside = "false"
         if known:
-            value = self.inner.to_sql()
-            inside = f"({value} IN ({', '.join(_literal(v) for v in known)}))"
+            value = _exact(self.inner).to_sql()
+            coarse = ", ".join(_literal(v) for v in known if not _is_fine(v))
+            found = [f"({value} IN ({coarse}))"] if coarse else []
+            found += [_compared(value, "=", v) for v in known if _is_fine(v)]
+            inside = found[0] if len(found) == 1 else f"({' OR '.join(found)})"
             if self.exact:
                 # Lance takes x IN (1) AND x IN (2) for false where x is NULL, and negates that.
                 inside = f"({inside} OR ({value} IS NULL AND {_UNKNOWN}))"
@@ -250,7 +264,7 @@ class Call(Expr):
     arguments: tuple[Expr, ...]
 
     def to_sql(self) -> str:
-        return f"{self.function}({', '.join(a.to_sql() for a in self.arguments)})"
+        return f"{self.function}({', '.join(_exact(a).to_sql() for a in self.arguments)})"
 
 
 @final
@@ -262,7 +276,7 @@ class Cast(Expr):
     to: str
 
     def to_sql(self) -> str:
-        return f"CAST({self.inner.to_sql()} AS {self.to.upper()})"
+        return f"CAST({_exact(self.inner).to_sql()} AS {self.to.upper()})"
 
 
 def col(name: str, *fields: str) -> Expr:
@@ -313,6 +327,11 @@ def filter_sql(filter: Expr | str | None) -> str | None:
     return closed(filter)
 
 
+def value_sql(expression: Expr) -> str:
+    """Return an expression for a place where its value counts, not only whether it is true."""
+    return _exact(expression).to_sql()
+
+
 def closed(text: str) -> str:
     """Return SQL text in parentheses, so that all of it counts.
 
@@ -350,6 +369,52 @@ def _compare(operator: str, left: Expr, right: object) -> Expr:
     return Binary(operator, left, lit(right))
 
 
+def _is_fine(value: Scalar) -> TypeGuard[dt.datetime]:
+    """Whether a column of times may be too coarse for a value."""
+    return isinstance(value, dt.datetime) and value.microsecond > 0
+
+
+def _compared(left: str, operator: str, value: dt.datetime) -> str:
+    """Compare with a time of microseconds, whatever the precision of the column.
+
+    Lance cuts the time to the precision of the column, towards 1970. After 1970 that changes
+    neither what is greater nor what is not, before it neither what is less nor what is not; the
+    other comparisons are with the neighbour, a nanosecond away.
+    """
+    nanoseconds = _NANOSECONDS[0] < value.year < _NANOSECONDS[1]
+    exact = _time(value, nanoseconds=nanoseconds)
+    late = (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).timestamp() > 0
+    if late:
+        before = _time(value, nanoseconds=nanoseconds, step=-1)
+        terms = {"<": f"<= {before}", ">": f"> {exact}", "<=": f"<= {exact}", ">=": f"> {before}"}
+    else:
+        after = _time(value, nanoseconds=nanoseconds, step=1)
+        terms = {"<": f"< {exact}", ">": f">= {after}", "<=": f"< {after}", ">=": f">= {exact}"}
+    match operator:
+        case "=":
+            return f"({left} {terms['>=']} AND {left} {terms['<=']})"
+        case "<>":
+            return f"({left} {terms['<']} OR {left} {terms['>']})"
+        case _:
+            return f"({left} {terms[operator]})"
+
+
+def _time(value: dt.datetime, *, nanoseconds: bool = False, step: int = 0) -> str:
+    """Return a time as SQL, or the one that is a step of its precision before or after it.
+
+    Lance takes a plain time for one in the zone of the column, and drops nanoseconds from it.
+    """
+    unit, zone, fraction = "Microsecond", "None", ""
+    if nanoseconds:
+        unit, fraction = "Nanosecond", {-1: "999", 0: "000", 1: "001"}[step]
+    if step < 0 or not nanoseconds:
+        value += dt.timedelta(microseconds=step)
+    if value.tzinfo is not None:
+        value, zone = value.astimezone(dt.UTC).replace(tzinfo=None), 'Some("UTC")'
+    text = f"{value.isoformat(timespec='microseconds')}{fraction}{'' if zone == 'None' else 'Z'}"
+    return f"arrow_cast('{text}', 'Timestamp({unit}, {zone})')"
+
+
 def _name(name: str) -> str:
     if not name or "`" in name or "\x00" in name:
         raise InvalidFilter(
@@ -375,7 +440,7 @@ def _literal(value: Scalar) -> str:
     if isinstance(value, decimal.Decimal):
         return _decimal(value)
     if isinstance(value, dt.datetime):
-        return f"timestamp '{value.isoformat(sep='T' if value.tzinfo else ' ')}'"
+        return f"timestamp '{value.isoformat(sep=' ')}'" if value.tzinfo is None else _time(value)
     return f"date '{value.isoformat()}'"
 
 

@@ -13,7 +13,7 @@ from pennon.errors import (
     SchemaMismatch,
     did_you_mean,
 )
-from pennon.expr import Expr, closed, filter_sql
+from pennon.expr import Expr, closed, filter_sql, value_sql
 from pennon.storage.keys import primary_key
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check_values(values: Mapping[str, Expr | str]) -> dict[str, str]:
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, Expr):
-        return value.to_sql()
+        return value_sql(value)
     if not isinstance(value, str):
         raise InvalidOption(
             f"values={{{name!r}: ...}} is a {type(value).__name__}; a literal is written as "

@@ -20,7 +20,7 @@ from pennon.errors import (
     SchemaMismatch,
     did_you_mean,
 )
-from pennon.expr import Expr, closed
+from pennon.expr import Expr, closed, value_sql
 from pennon.storage.abc.columns import ColumnChange, Compute, NewColumns, Progress
 from pennon.storage.keys import check_names, primary_key, without_key
 
@@ -138,7 +138,7 @@ def _from_names(columns: Any) -> Wanted:
 
 def _sql(name: str, value: Any) -> str:
     if isinstance(value, Expr):
-        return value.to_sql()
+        return value_sql(value)
     if not isinstance(value, str):
         raise InvalidOption(
             f"columns={{{name!r}: ...}} is a {type(value).__name__}; a literal is written as "

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from pennon.errors import InvalidOption
-from pennon.expr import Expr, filter_sql
+from pennon.expr import Expr, filter_sql, value_sql
 from pennon.namespaces.abc import Id, IdLike
 from pennon.storage.refs import MAIN, Ref
 
@@ -146,7 +146,7 @@ class ScanRequest:
 
 def _expression(name: str, value: object) -> str:
     if isinstance(value, Expr):
-        return value.to_sql()
+        return value_sql(value)
     if not isinstance(value, str) or not value.strip():
         raise InvalidOption(
             f"The column {name!r} is computed from {value!r}; pass an expression or SQL text."
