@@ -7,9 +7,8 @@ few rows share a data file as well; only larger ones write their own, before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import to_reader
@@ -18,8 +17,8 @@ from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, few, file_names, write_files
-from pennon.storage._lance.history import Write, forget
-from pennon.storage._lance.lanes import Lane, lane_of
+from pennon.storage._lance.history import Write
+from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, passed, share
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
@@ -29,36 +28,24 @@ if TYPE_CHECKING:
 
 __all__ = ["append"]
 
-_SMALL = 256 << 10
-"""Bytes of an append at most for its rows to wait in memory."""
-_ROWS = 1000
-"""Rows of Python objects that are few."""
 _FOLLOWS = 20
 """How many rivals in a row an append follows by itself, before it is tried again."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Append(Job):
     """An append: its data while they are not looked at, then its rows, in files or in memory."""
 
-    asked: Asked
-    data: Any = None
+    data: Any
     batches: list[pa.RecordBatch] = field(default_factory=list["pa.RecordBatch"])
     fragments: list[Any] = field(default_factory=list[Any])
     known: str | None = None
     """The columns its rows were made for; None for those of the newest version."""
     write: Write = field(init=False)
-    receipt: CommitReceipt | None = None
-    error: BaseException | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether somebody committed it, or tried to."""
-        return self.receipt is not None or self.error is not None
 
     def read(self, place: Place, head: lance.LanceDataset, schema: pa.Schema) -> None:
         """Make rows of the data: in memory if they are few, else in files."""
-        self.batches, rest = few(to_reader(self.data, schema), _SMALL)
+        self.batches, rest = few(to_reader(self.data, schema), FEW_BYTES)
         self.fragments = [] if rest is None else write_files(place, rest, head)
         self.known = repr(head.lance_schema)
         rows = sum(f.physical_rows for f in self.fragments)
@@ -68,7 +55,7 @@ class _Job:
 
 def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
     """Append rows; see :meth:`Writes.write`."""
-    job = _Job(asked, data)
+    job = _Append(asked=asked, data=data)
     if not _is_small(data):
         head = place.open()
         with translated(place.name, place.secrets):
@@ -76,7 +63,7 @@ def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
         job.read(place, head, schema)
     deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
-        return _passed(place, job, deadline)
+        return passed(place, job, deadline, lambda jobs: _commit_all(place, jobs, deadline))
     except OutcomeUnknown:
         raise
     except Exception:
@@ -89,56 +76,22 @@ def _is_small(data: Any) -> bool:
     import pyarrow as pa
 
     if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return data.nbytes <= _SMALL
+        return data.nbytes <= FEW_BYTES
     if isinstance(data, Mapping):
-        return all(isinstance(v, Sized) and len(v) <= _ROWS for v in data.values())
+        return all(isinstance(v, Sized) and len(v) <= FEW_ROWS for v in data.values())
     if isinstance(data, (list, tuple)):
-        return len(data) <= _ROWS and all(isinstance(row, Mapping) for row in data)
+        return len(data) <= FEW_ROWS and all(isinstance(row, Mapping) for row in data)
     return False
 
 
-def _passed(place: Place, job: _Job, deadline: Deadline) -> CommitReceipt:
-    with lane_of(place) as lane:
-        lane.put(job)
-        try:
-            with lane.passing(deadline, lambda: job.done) as entered:
-                if entered:
-                    with lane.together(_fits(lane, job)) as jobs:
-                        _commit_all(place, jobs, deadline)
-        except CommitConflict:
-            if not lane.take(job):
-                # Whoever took it is not back yet.
-                raise _unsettled(place, job) from None
-            raise
-        except BaseException:
-            lane.take(job)
-            raise
-    if job.receipt is not None:
-        return job.receipt
-    assert job.error is not None
-    raise job.error
-
-
-def _fits(lane: Lane, job: _Job) -> Callable[[Any], bool]:
-    """Return what tells which jobs can be committed along with one."""
-    alone = lane.depth > 1 or job.asked.message is not None
-
-    def fits(other: Any) -> bool:
-        return other is job or not (
-            alone or not isinstance(other, _Job) or other.asked.message is not None
-        )
-
-    return fits
-
-
-def _commit_all(place: Place, jobs: list[_Job], deadline: Deadline) -> None:
+def _commit_all(place: Place, jobs: list[_Append], deadline: Deadline) -> None:
     """Commit jobs, those with rows in one version, and tell each of them what came of it."""
     try:
         head = place.open()
         with translated(place.name, place.secrets):
             schema, columns = head.schema, repr(head.lance_schema)
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
-        _fail(place, jobs, error)
+        fail(place, jobs, error)
         return
     for job in jobs:
         if job.known is not None:
@@ -163,7 +116,7 @@ def _changed(place: Place) -> CommitConflict:
 
 
 def _commit_group(
-    place: Place, jobs: list[_Job], handle: lance.LanceDataset, columns: str, deadline: Deadline
+    place: Place, jobs: list[_Append], handle: lance.LanceDataset, columns: str, deadline: Deadline
 ) -> None:
     """Commit jobs in one version."""
     import pyarrow as pa
@@ -201,37 +154,6 @@ def _commit_group(
             for job in jobs:
                 _commit_group(place, [job], handle, columns, deadline)
         else:
-            _fail(place, jobs, error)
+            fail(place, jobs, error)
         return
-    first.receipt = made
-    for job in jobs[1:]:
-        job.receipt = replace(
-            made,
-            rows_inserted=job.write.rows_inserted,
-            write_id=job.write.write_id,
-            committed_at=datetime.fromisoformat(job.write.at),
-        )
-
-
-def _fail(place: Place, jobs: list[_Job], error: BaseException) -> None:
-    jobs[0].error = error
-    for job in jobs[1:]:
-        job.error = _failed(place, job, error)
-
-
-def _failed(place: Place, job: _Job, error: BaseException) -> BaseException:
-    """Return what a failure of the commit means for one that was to be made along with it."""
-    if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
-        return _unsettled(place, job)
-    if job.asked.repeated:
-        forget(place, job.asked.identity())
-    return error
-
-
-def _unsettled(place: Place, job: _Job) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"The append to {place.name} could not be settled in time; repeat it with "
-        f"write_id={job.asked.write_id!r}.",
-        table=place.info.id,
-        write_id=job.asked.write_id,
-    )
+    share(jobs, [job.write for job in jobs], made)

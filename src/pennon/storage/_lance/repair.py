@@ -108,7 +108,7 @@ def repaired(
         return receipt
     done = replace(asked, operation="repair")
     earlier = find(place, done.identity())
-    twins = _twins(head, place, key, since, receipt.version) if earlier is None else None
+    twins = _twins(head, place, key, since, receipt.version, source) if earlier is None else None
     if twins is None:
         if earlier is not None and rules.when_matched == "fail":
             raise _refused(place)
@@ -124,7 +124,7 @@ def repaired(
     fixed = commit(
         place,
         done,
-        lambda head: _remove(head, place, key, rules, done, since, receipt),
+        lambda head: _remove(head, place, source, key, rules, done, since, receipt),
         deadline,
     )
     if rules.when_matched == "fail":
@@ -151,9 +151,17 @@ def _amended(receipt: CommitReceipt, fixed: CommitReceipt) -> CommitReceipt:
 
 
 def _twins(
-    head: lance.LanceDataset, place: Place, key: Sequence[str], base: int, version: int
+    head: lance.LanceDataset,
+    place: Place,
+    key: Sequence[str],
+    base: int,
+    version: int,
+    source: pa.Table | None = None,
 ) -> _Twins | None:
-    """Return the rows inserted after ``base`` that share a key with one inserted by ``version``."""
+    """Return the rows inserted after ``base`` that share a key with one inserted by ``version``.
+
+    With a source, only of its keys: the version may have been made by several merges.
+    """
     import pyarrow as pa
 
     with translated(place.name, place.secrets):
@@ -168,6 +176,8 @@ def _twins(
     ours = {k for k, c in zip(keys, created, strict=True) if c == version and None not in k}
     theirs = {k for k, c in zip(keys, created, strict=True) if c != version}
     both = ours & theirs
+    if both and source is not None:
+        both &= set(_keys(source, key))
     if not both:
         return None
 
@@ -191,8 +201,10 @@ def _align(
     """Update the rows of rivals as the merge would have, unless they were updated since."""
     import pyarrow as pa
 
-    twins = _twins(head, place, key, base, receipt.version)
-    names = [n for n in source.schema.names if n not in key]
+    twins = _twins(head, place, key, base, receipt.version, source)
+    with translated(place.name, place.secrets):
+        there: pa.Schema = head.schema
+    names = [f.name for f in source.schema if f.name not in key and f in list(there)]
     if twins is None or not names:
         return None
     rows = twins.theirs
@@ -217,6 +229,7 @@ def _align(
 def _remove(
     head: lance.LanceDataset,
     place: Place,
+    source: pa.Table,
     key: Sequence[str],
     rules: MergeRules,
     asked: Asked,
@@ -226,7 +239,7 @@ def _remove(
     """Delete the rows of the merge whose keys rivals inserted."""
     import pyarrow as pa
 
-    twins = _twins(head, place, key, base, receipt.version)
+    twins = _twins(head, place, key, base, receipt.version, source)
     if twins is None:
         return None
     number = twins.ours.num_rows
