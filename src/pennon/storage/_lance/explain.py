@@ -162,7 +162,7 @@ def _text_plans(
     if plan.through_index:
         options = rows.index_options(plan, filter)
         with rows.reading():
-            found = text.scanner(rows.handle, text.to_lance(query), asked.k + 1, [], **options)
+            found = text.scanner(rows.handle, text.to_lance(query), asked.k + 1, **options)
             yield "search", _plan(found, run=run)
     if plan.in_memory:
         names = {column: f"c{n}" for n, column in enumerate(text.columns_of(query))}
@@ -171,7 +171,7 @@ def _text_plans(
         if run:
             handle, names = rows.texts_in_memory(query, plan, filter)
             with rows.reading():
-                found = text.scanner(handle, text.to_lance(query, names), asked.k + 1, ["id"])
+                found = text.scanner(handle, text.to_lance(query, names), asked.k + 1, "id")
                 yield "search", _plan(found, run=True)
 
 

@@ -227,10 +227,10 @@ class Searcher(Rows):
         if plan.through_index:
             options = self.index_options(plan, before)
             with self.reading():
-                parts.append(text.best(self.handle, text.to_lance(query), asked.k, [], **options))
+                parts.append(text.best(self.handle, text.to_lance(query), asked.k, **options))
         if plan.in_memory:
             parts.append(self._found_in_memory(query, plan, asked.k, before))
-        found = pa.concat_tables(part.select([ROW_ID, SCORE]) for part in parts)
+        found = pa.concat_tables(parts)
         found = found.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")]).slice(0, asked.k)
         return found if before == filter else self._filtered(found, filter)
 
@@ -297,8 +297,7 @@ class Searcher(Rows):
         """Return the best of the rows that no index answers for."""
         handle, names = self.texts_in_memory(query, plan, filter)
         with self.reading():
-            found = text.best(handle, text.to_lance(query, names), k, ["id"])
-        return found.drop_columns([ROW_ID]).rename_columns({"id": ROW_ID})
+            return text.best(handle, text.to_lance(query, names), k, "id")
 
     def texts_in_memory(
         self, query: TextQuery, plan: TextPlan, filter: str | None

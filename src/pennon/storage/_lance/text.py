@@ -98,46 +98,42 @@ def _name(part: Match | Phrase, names: Mapping[str, str] | None) -> str:
 
 
 def best(
-    handle: lance.LanceDataset, query: FullTextQuery, k: int, columns: list[str], **options: Any
+    handle: lance.LanceDataset, query: FullTextQuery, k: int, by: str = ROW_ID, **options: Any
 ) -> pa.Table:
-    """Return the ``k`` best rows, ties in the order of their row ids.
+    """Return the row ids and scores of the ``k`` best rows, ties in the order of their ids.
 
     Lance breaks ties by chance, so rows with the score of the last one are looked at as well,
-    until there is one with less or there are :data:`_TIES`.
+    until there is one with less or there are :data:`_TIES`. It also delivers a row twice if two
+    segments of an index hold it.
 
     Args:
         handle: The rows.
         query: The query.
         k: Rows at most.
-        columns: What to return, besides ``_score`` and ``_rowid``.
+        by: The column that holds the row ids.
         **options: Of the scanner.
     """
     limit = k + 1
     while True:
-        found = scanner(handle, query, limit, columns, **options).to_table()
-        found = found.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")])
-        scores = found[SCORE]
-        if len(found) < limit or scores[k - 1].as_py() > scores[limit - 1].as_py():
-            return found.slice(0, k)
-        if limit >= k + _TIES:
-            return found.slice(0, k)
+        found = scanner(handle, query, limit, by, **options).to_table()
+        rows = found.group_by(by).aggregate([(SCORE, "max")]).rename_columns([ROW_ID, SCORE])
+        rows = rows.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")])
+        decided = len(rows) > k and rows[SCORE][k - 1].as_py() > rows[SCORE][-1].as_py()
+        if decided or len(found) < limit or limit >= k + _TIES:
+            return rows.slice(0, k)
         limit = min(8 * limit, k + _TIES)
 
 
 def scanner(
-    handle: lance.LanceDataset,
-    query: FullTextQuery,
-    limit: int,
-    columns: list[str],
-    **options: Any,
+    handle: lance.LanceDataset, query: FullTextQuery, limit: int, by: str = ROW_ID, **options: Any
 ) -> lance.LanceScanner:
-    """Return what finds rows by their texts, filtered before."""
+    """Return what finds rows by their texts, filtered before; see :func:`best`."""
     return handle.scanner(
-        columns=[*columns, SCORE],
+        columns=[*([] if by == ROW_ID else [by]), SCORE],
         full_text_query=query,
         limit=limit,
         prefilter=True,
-        with_row_id=True,
+        with_row_id=by == ROW_ID,
         disable_scoring_autoprojection=True,
         **options,
     )
