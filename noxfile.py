@@ -13,7 +13,7 @@ nox.options.reuse_existing_virtualenvs = True
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 SOURCE = {"PYTHONPATH": "src"}
-PLACES = ("src", "tests", "examples", "noxfile.py")
+PLACES = ("src", "tests", "examples", ".ci", "noxfile.py")
 
 
 def install_services(session: nox.Session, *, required: bool) -> None:
@@ -61,6 +61,12 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *PLACES)
     session.run("lint-imports", "--no-cache", env=SOURCE)
     session.run("pytest", "-q", "-c", os.devnull, "--noconftest", "tests/meta/test_files.py")
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write the table objects and the async twins anew, after a change of a contract."""
+    session.run("python", ".ci/generate.py", *session.posargs)
 
 
 @nox.session

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "python .ci/generate.py"
+COMMAND = "nox -s generate"
 
 
 def generate(root: Path, *options: str) -> tuple[int, str]:

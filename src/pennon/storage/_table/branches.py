@@ -82,7 +82,8 @@ class BranchesOfTable(TableBase):
         A version with a tag is kept when old ones are cleaned up.
 
         Args:
-            name: Formed like the name of a branch; tags and branches do not share names.
+            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end; tags and
+                branches do not share names.
 
         Raises:
             TagAlreadyExists: The name is taken; ``move_tag`` moves it.

@@ -32,8 +32,8 @@ class MaintenanceOfTable(TableBase):
 
         Readers and writers go on meanwhile. No row changes, nor does its id. A fragment that a
         writer changes while it is rewritten is left for another try; the writer always wins. Each
-        rewrite is a commit of its own, of about a million rows, so that memory and what a lost race
-        costs are bounded. All of it is on the disk before anything is removed.
+        rewrite is a commit of its own, of about 128 MiB or a million rows, so that memory and what
+        a lost race costs are bounded. All of it is on the disk before anything is removed.
 
         Removed are versions that are older than ``retain`` and that neither a tag nor a branch
         needs, with the files that only they name, and files older than 7 days that no version
