@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pennon.aio._open import open as open  # noqa: A004
     from pennon.aio._stream import BatchStream as BatchStream
+    from pennon.aio.backend import AsyncSnapshot as AsyncSnapshot
     from pennon.aio.backend import AsyncStorageBackend as AsyncStorageBackend
     from pennon.aio.namespace import AsyncNamespace as AsyncNamespace
     from pennon.aio.table import AsyncTable as AsyncTable
 
-__all__ = ["AsyncNamespace", "AsyncStorageBackend", "AsyncTable", "BatchStream", "open"]
+__all__ = [
+    "AsyncNamespace",
+    "AsyncSnapshot",
+    "AsyncStorageBackend",
+    "AsyncTable",
+    "BatchStream",
+    "open",
+]
 
 _HOME = {
     "AsyncNamespace": "pennon.aio.namespace",
+    "AsyncSnapshot": "pennon.aio.backend",
     "AsyncStorageBackend": "pennon.aio.backend",
     "AsyncTable": "pennon.aio.table",
     "BatchStream": "pennon.aio._stream",
