@@ -9,6 +9,7 @@ from typing import Any
 
 import index_workers
 import pytest
+from lance_files import segments_left
 from workers import kept
 
 from pennon.storage.abc import ScanRequest
@@ -82,19 +83,8 @@ def stray_segments(root: TestRoot) -> set[str]:
     """The directories of segments that no version names."""
     import lance
 
-    from pennon.config import parse_options
-    from pennon.objects import open_store
-    from pennon.uri import parse_uri
-
     where, options = index_workers.location(root)
-    head = lance.dataset(where, storage_options=options)
-    named: set[str] = set()
-    for ref in head.version_refs():
-        handle = lance.dataset(where, version=ref["version"], storage_options=options)
-        named |= {str(s.uuid) for d in handle.describe_indices() for s in d.segments}
-    uri = parse_uri(where)
-    store = open_store(uri, parse_options(uri, options))
-    return {m.key.split("/")[1] for m in store.list("_indices")} - named
+    return segments_left(lance.dataset(where, storage_options=options), options)
 
 
 @pytest.mark.timeout(300)

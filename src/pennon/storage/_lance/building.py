@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import PennonError, StorageError
+from pennon.errors import PennonError
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
-from pennon.storage.abc.indexes import IndexProgress, Progress
+from pennon.storage._lance.watching import watched
+from pennon.storage.abc.indexes import Progress
 from pennon.storage.indexing import (
     Bitmap,
     BloomFilter,
@@ -97,44 +98,44 @@ def build(
         return _empty_bitmap(handle, column, name)
     kind, options = _options(wanted, field, rows)
     directory = None if wanted.kind in _NAMED_BY_LANCE else str(uuid.uuid4())
-    call, failed = _reporting(name, progress)
-    made: Any = None
-    try:
-        with translated(place.name, place.secrets):
-            made = handle.create_index_uncommitted(
-                column,
-                kind,
-                # Lance looks whether the name is free now; that is decided when it is committed.
-                name=str(uuid.uuid4()),
-                fragment_ids=covered,
-                index_uuid=directory,
-                progress_callback=call,
-                **options,
-            )
-            if any(f.path.startswith("staging/") for f in made.files or ()):
-                made = handle.merge_existing_index_segments([made])
-    except BaseException as error:
-        remove(place, made.uuid if made is not None else directory)
-        if failed and (isinstance(error, StorageError) or error is failed[0]):
-            raise failed[0] from None
-        raise
-    if failed:
-        # Lance ends a stage that is nearly over all the same.
-        remove(place, made.uuid)
-        raise failed[0]
+
+    def work(report: Callable[[Any], None] | None) -> Any:
+        made: Any = None
+        try:
+            with translated(place.name, place.secrets):
+                made = handle.create_index_uncommitted(
+                    column,
+                    kind,
+                    # Lance looks whether the name is free now; what counts is the commit.
+                    name=str(uuid.uuid4()),
+                    fragment_ids=covered,
+                    index_uuid=directory,
+                    progress_callback=report,
+                    **options,
+                )
+                if any(f.path.startswith("staging/") for f in made.files or ()):
+                    made = handle.merge_existing_index_segments([made])
+        except BaseException:
+            remove(place, made.uuid if made is not None else directory)
+            raise
+        return made
+
+    made = watched(name, progress, work, lambda made: remove(place, made.uuid))
     return dataclasses.replace(made, name=name)
 
 
 def _empty_bitmap(handle: lance.LanceDataset, column: str, name: str) -> Any:
     """Return an index that covers nothing and has no file: Lance builds no empty bitmap."""
+    from lance.bitmap import Bitmap as Fragments
     from lance.dataset import Index as Segment
 
+    field: Any = handle.lance_schema.field(column)
     return Segment(
         uuid=str(uuid.uuid4()),
         name=name,
-        fields=[handle.lance_schema.field(column).id()],
+        fields=[field.id()],
         dataset_version=handle.version,
-        fragment_ids=[],
+        fragment_ids=Fragments([]),
         index_version=0,
         created_at=datetime.now(UTC),
         files=[],
@@ -193,35 +194,6 @@ def _vector_options(index: VectorIndex, field: Any, rows: int) -> dict[str, Any]
     if isinstance(index, IvfPq):
         given["num_sub_vectors"] = index.sub_vectors_for(field)
     return given
-
-
-def _reporting(
-    name: str, progress: Progress | None
-) -> tuple[Callable[[Any], None] | None, list[BaseException]]:
-    """Return what Lance is to call, and where it puts what ``progress`` raised."""
-    failed: list[BaseException] = []
-    if progress is None:
-        return None, failed
-
-    def call(said: Any) -> None:
-        if failed:
-            raise failed[0]
-        try:
-            progress(
-                IndexProgress(
-                    index=name,
-                    stage=said.stage,
-                    completed=said.completed,
-                    total=said.total,
-                    unit=said.unit,
-                    done=said.event == "complete",
-                )
-            )
-        except BaseException as error:
-            failed.append(error)
-            raise
-
-    return call, failed
 
 
 def remove(place: Place, directory: str | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import (
+    ColumnNotFound,
     CommitConflict,
     IndexAlreadyExists,
     IndexNotFound,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Named", "create", "describe", "drop", "info_of", "list_indexes", "stats", "update"]
 
 _SYSTEM = "__lance_"
-_FOLLOW = 20
-"""How many commits of rivals that do not touch an index its commit may follow unseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
             return None
         if not isinstance(made, VectorIndex) and _have_moved(head, wanted):
             wanted, gone = frozenset(rows_of(head)), frozenset(s.uuid for s in known.segments)
-        return _Plan(Named(name, known.field_names[0], made), wanted, follow=0)
+        return _Plan(Named(name, known.field_names[0], made), wanted)
 
     def removed(head: lance.LanceDataset) -> list[Any]:
         found = _found(place, describe(place, head), name)
@@ -237,7 +236,6 @@ def _have_moved(head: lance.LanceDataset, fragments: frozenset[int]) -> bool:
 class _Plan:
     named: Named
     fragments: frozenset[int]
-    follow: int = _FOLLOW
 
 
 class _Stale(Exception):
@@ -300,15 +298,21 @@ def _commit_segment(
     removed: Callable[[lance.LanceDataset], list[Any]],
     deadline: Deadline,
 ) -> CommitReceipt:
-    """Commit a segment, less what rivals moved meanwhile, unless that is most of it."""
+    """Commit a segment, less what rivals moved meanwhile, unless that is most of it.
+
+    Lance would follow rivals from the version it was built on, and keep what is left however
+    little that is; so it is committed on the newest one.
+    """
     from lance import LanceOperation
 
     rows, covered = rows_of(built), frozenset(segment.fragment_ids)
+    base = built.version
 
     def prepare(head: lance.LanceDataset) -> Attempt:
-        old = removed(head)
-        new = segment
-        if head.version != built.version:
+        nonlocal base
+        base = head.version
+        old, new = removed(head), segment
+        if base != built.version:
             field_of(head.schema, todo.named.column, place.name)
             left = still_covered(built, head, todo.named.column, covered)
             if sum(rows[f] for f in left) * 2 < sum(rows[f] for f in covered):
@@ -319,11 +323,23 @@ def _commit_segment(
             asked.write(),
             files_of(segment),
             kept=True,
-            retries=todo.follow,
         )
 
     with lane_of(place) as lane, lane.passing(deadline):
-        return commit(place, asked, prepare, deadline, built)
+        made = commit(place, asked, prepare, deadline)
+        if made.version > base + 1:
+            _check_column(place, made, todo.named)
+    return made
+
+
+def _check_column(place: Place, made: CommitReceipt, named: Named) -> None:
+    """Take an index back whose column a rival dropped a moment before its commit."""
+    try:
+        field_of(place.open(made.version).schema, named.column, place.name)
+    except ColumnNotFound:
+        again = Asked("drop_index", f"{made.write_id}/undo", repeated=False, seconds=60.0)
+        drop(place, again, named.name, missing_ok=True)
+        raise
 
 
 def _segments(description: Any) -> list[Any]:
