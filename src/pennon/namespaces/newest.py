@@ -142,6 +142,15 @@ class Newest:
             self.named = False
             return False
 
+    def is_there(self, store: ObjectStore, base: str) -> bool:
+        """Whether the version is surely there still, the newest or not; one request."""
+        if store.uri.scheme == "file":
+            return self.look.times is not None and self.look.times == _times(store, base)
+        try:
+            return self.transaction is not None and store.head(self._transaction(base)) is not None
+        except (PermissionDenied, Unauthenticated, InvalidName):
+            return False
+
     def _transaction(self, base: str) -> str:
         return f"{base}/_transactions/{self.transaction}"
 

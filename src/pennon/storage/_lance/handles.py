@@ -49,6 +49,10 @@ class Kept(Protocol):
         """Return a handle of the caller's own on the newest version; see :class:`Handles`."""
         ...
 
+    def is_written(self, location: str, store: ObjectStore, base: str, since: float | None) -> bool:
+        """Whether there surely is a version; False is also the answer to a doubt."""
+        ...
+
 
 class Handles:
     """The handles of one set of credentials, by location. Safe to use from many threads.
@@ -101,6 +105,16 @@ class Handles:
             new.newest.named = False
         self._keep(location, new)
         return clone(handle)
+
+    def is_written(
+        self, location: str, store: ObjectStore, base: str, since: float | None = None
+    ) -> bool:
+        """Whether there surely is a version; False is also the answer to a doubt."""
+        with self._lock:
+            known = self._known.get(location)
+        if known is None:
+            return False
+        return (since is not None and known.asked >= since) or known.newest.is_there(store, base)
 
     def forget(self, location: str | None = None) -> None:
         """Forget a dataset and its branches, or all."""

@@ -101,8 +101,9 @@ class Place:
             with translated(self.name, self.secrets):
                 if version is not None:
                     return self._open(version)
-                base = self.uri.path[len(self.above.uri.path) :].strip("/")
-                return self.handles.newest(self.location, self.above, base, self._open, self.since)
+                return self.handles.newest(
+                    self.location, self.above, self._base, self._open, self.since
+                )
         except (TableNotFound, VersionNotFound):
             if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
                 raise
@@ -112,6 +113,18 @@ class Place:
             table=self.info.id,
             branch=self.branch,
         )
+
+    @property
+    def is_written(self) -> bool:
+        """Whether anything was ever written here: one request on a bucket if it was seen before."""
+        return (
+            self.handles.is_written(self.location, self.above, self._base, self.since)
+            or self.open_or_none() is not None
+        )
+
+    @property
+    def _base(self) -> str:
+        return self.uri.path[len(self.above.uri.path) :].strip("/")
 
     def _open(self, version: int | None = None) -> lance.LanceDataset:
         import lance

@@ -57,6 +57,16 @@ class _Pinning:
                 found = self.pin.handles.setdefault(location, new)
         return clone(found)
 
+    def is_written(
+        self,
+        location: str,
+        store: ObjectStore,  # noqa: ARG002 - the same as above
+        base: str,  # noqa: ARG002
+        since: float | None = None,  # noqa: ARG002
+    ) -> bool:
+        """Whether it is pinned."""
+        return location in self.pin.handles
+
 
 class LanceSnapshot(Snapshot, LanceBackend):
     """A snapshot of tables on Lance.

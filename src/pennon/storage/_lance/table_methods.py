@@ -93,6 +93,13 @@ class LanceTables(LanceBase, TableLifecycle):
                 keep(self._namespace, place, receipt)
         return receipt
 
+    def table_exists(self, table: IdLike) -> bool:
+        """Tell whether a table exists; see :meth:`StorageBackend.table_exists`."""
+        try:
+            return self._read_place(table).is_written
+        except TableNotFound:
+            return False
+
     def get_table_schema(
         self,
         table: IdLike,
