@@ -125,7 +125,16 @@ def test_null_where_none_is_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["id >", "zz = 1", "zz IS NULL", "id", "id = 'x'", "nofunc(id) = 1", "CAST(s AS INT) = 1"],
+    [
+        "id >",
+        "zz = 1",
+        "zz IS NULL",
+        "id",
+        "id = 'x'",
+        "nofunc(id) = 1",
+        "CAST(s AS INT) = 1",
+        "id = 'x",
+    ],
 )
 def test_filters(path: str, text: str) -> None:
     handle = lance.dataset(path)

@@ -348,6 +348,10 @@ def test_tags(t: Any) -> None:
     }
     page = t.list_table_tags({"id": ["t"], "limit": 1})
     assert (list(page.tags), page.page_token) == (["a"], "a")
+    t.delete_table_tag({"id": ["t"], "tag": "a"})
+    page = t.list_table_tags({"id": ["t"], "limit": 1, "page_token": "a"})
+    assert (list(page.tags), page.page_token) == (["b"], None)
+    t.create_table_tag({"id": ["t"], "tag": "a", "version": 1})
     t.update_table_tag({"id": ["t"], "tag": "a", "version": 2})
     assert t.get_table_tag_version({"id": ["t"], "tag": "a"}).version == 2
     assert t.describe_table({"id": ["t"], "tag": "a", "load_detailed_metadata": True}).version == 2

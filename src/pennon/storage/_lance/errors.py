@@ -74,8 +74,8 @@ _UNAUTHENTICATED = (
     r"NoAuthenticationInformation|status code: 401|169\.254\.169\.254"
 )
 _FILTER = (
-    r"No field named|Error parsing|does not return a boolean|Error resolving filter|"
-    r"could not convert to literal|Invalid function|Error optimizing sql filter|"
+    r"No field named|Error parsing|Error tokenizing|does not return a boolean|"
+    r"Error resolving filter|could not convert to literal|Invalid function|Error optimizing sql filter|"
     r"Error applying filter|not found in struct|is not supported SQL in lance|Filter is not valid"
 )
 _UNREACHABLE = (

@@ -88,7 +88,7 @@ def list_table_indices(backend: StorageBackend, request: Any) -> Any:
     """List the indexes of a state of a table, by name."""
     id, state = id_of(request), state_of(request)
     known = {index.name: index for index in backend.list_indexes(id, **state)}
-    names, token = page_of(list(known), request)
+    names, token = page_of(known, request)
     indexes = [_content(known[name]) for name in names]
     return models.ListTableIndicesResponse(indexes=indexes, page_token=token)
 

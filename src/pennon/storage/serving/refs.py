@@ -18,7 +18,7 @@ def list_table_tags(backend: StorageBackend, request: Any) -> Any:
     """List the tags, of all branches, by name."""
     id = id_of(request)
     known = {tag.name: tag for tag in backend.list_tags(id)}
-    names, token = page_of(list(known), request)
+    names, token = page_of(known, request)
     branches = {known[name].branch for name in names}
     sizes = {branch: _sizes(backend, id, branch) for branch in branches}
     tags = {
@@ -62,7 +62,7 @@ def list_table_branches(backend: StorageBackend, request: Any) -> Any:
     """List the branches, without the main one, by name. Costs a listing for each."""
     id = id_of(request)
     known = {branch.name: branch for branch in backend.list_branches(id)}
-    names, token = page_of(list(known), request)
+    names, token = page_of(known, request)
     branches = {
         name: models.BranchContents(
             parentBranch=_named(known[name].parent),

@@ -20,8 +20,12 @@ _PAGE = 100
 def list_table_versions(backend: StorageBackend, request: Any) -> Any:
     """List the versions that are kept, by number."""
     files = backend.version_files(id_of(request), branch=branch_of(request))
-    by_number = {str(f.version): f for f in (files if request.descending else reversed(files))}
-    page, token = page_of(list(by_number), request)
+    by_number = {str(f.version): f for f in files}
+
+    def order(number: str) -> int:
+        return -int(number) if request.descending else int(number)
+
+    page, token = page_of(by_number, request, order)
     place = backend.namespace.describe_table(id_of(request)).location
     return models.ListTableVersionsResponse(
         versions=[_version(by_number[n], place) for n in page], page_token=token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import lance_namespace_urllib3_client.models
@@ -96,31 +96,33 @@ def transaction_of(receipt: CommitReceipt) -> str | None:
     return receipt.write_id if changed else None
 
 
-def page_of(names: Sequence[str], request: Any) -> tuple[list[str], str | None]:
+def page_of(
+    names: Iterable[str], request: Any, order: Callable[[str], Any] = str
+) -> tuple[list[str], str | None]:
     """Return the names of the page that is asked for, and the token of the next.
 
+    A token is the last name of the page before, so nothing that stays is left out or comes twice
+    when others come or go meanwhile.
+
     Args:
-        names: All of them, in an order that stays. A token is the last name of the page before.
+        names: All of them.
         request: Says the token and the limit.
+        order: What they are ordered by.
 
     Raises:
         InvalidInput: A limit below 1, or a token that no page gave.
     """
-    start = 0
-    if request.page_token:
-        if request.page_token not in names:
-            raise InvalidInput(
-                f"page_token={request.page_token!r} names nothing that is still there; list again "
-                "from the start."
-            )
-        start = names.index(request.page_token) + 1
-    if request.limit is None:
-        return list(names[start:]), None
-    if request.limit < 1:
+    if request.limit is not None and request.limit < 1:
         raise InvalidInput(f"limit={request.limit} must be 1 or more; leave it out for all.")
-    end = start + request.limit
-    page = list(names[start:end])
-    return page, page[-1] if page and end < len(names) else None
+    found = sorted(names, key=order)
+    if request.page_token:
+        try:
+            last = order(request.page_token)
+        except ValueError:
+            raise InvalidInput(f"page_token={request.page_token!r} is of no page.") from None
+        found = [name for name in found if order(name) > last]
+    page = found if request.limit is None else found[: request.limit]
+    return page, page[-1] if len(page) < len(found) else None
 
 
 def path_of(path: str) -> list[str]:
