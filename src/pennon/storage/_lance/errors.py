@@ -75,8 +75,9 @@ _UNAUTHENTICATED = (
 )
 _FILTER = (
     r"No field named|Error parsing|Error tokenizing|does not return a boolean|"
-    r"Error resolving filter|could not convert to literal|Invalid function|Error optimizing sql filter|"
-    r"Error applying filter|not found in struct|is not supported SQL in lance|Filter is not valid"
+    r"Error resolving filter|could not convert to literal|Invalid function|"
+    r"Error optimizing sql filter|Error applying filter|not found in struct|"
+    r"is not supported SQL in lance|Filter is not valid"
 )
 _UNREACHABLE = (
     r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"
