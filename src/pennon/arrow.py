@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import InvalidInput, SchemaMismatch
+from pennon.errors import InvalidInput, PennonError, SchemaMismatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,10 +64,22 @@ def to_reader(
     return pa.RecordBatchReader.from_batches(target, _converted(reader, target, convert))
 
 
+def _foreign(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Tell what a foreign stream says went wrong from what stores and tables say."""
+    import pyarrow as pa
+
+    try:
+        yield from reader
+    except PennonError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInput(f"The data stream failed: {error}.") from error
+
+
 def _checked(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Refuse a batch that is not what its stream announced: Lance goes by position, not by name."""
     filled = [field.name for field in schema if not field.nullable]
-    for batch in reader:
+    for batch in _foreign(reader):
         if not batch.schema.equals(schema):
             raise SchemaMismatch(
                 "A batch of the stream has other columns than the stream, or has them in another "
@@ -305,7 +317,7 @@ def _converted(
 ) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    for batch in reader:
+    for batch in _foreign(reader):
         for start in range(0, batch.num_rows, _ROWS):
             columns = convert(batch.slice(start, _ROWS))
             yield pa.RecordBatch.from_arrays(columns, schema=target)

@@ -199,7 +199,8 @@ class Binary(Expr):
     def to_sql(self) -> str:
         if self.operator in {"AND", "OR"}:
             return f"({self.left.to_sql()} {self.operator} {self.right.to_sql()})"
-        if self.operator in _TURNED and isinstance(self.left, Lit):
+        turned = isinstance(self.left, Lit) and not isinstance(self.right, Lit)
+        if turned and self.operator in _TURNED:
             return Binary(_TURNED[self.operator], self.right, self.left).to_sql()
         left = _exact(self.left).to_sql()
         if self.operator in _TURNED and isinstance(self.right, Lit) and _is_fine(self.right.value):

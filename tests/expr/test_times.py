@@ -11,7 +11,7 @@ import lance
 import pyarrow as pa
 import pytest
 
-from pennon.expr import Expr, col, value_sql
+from pennon.expr import Expr, col, lit, value_sql
 
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - columns without a zone
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -55,9 +55,13 @@ def test_a_time_is_never_cut(tmp_path: Path, zone: str | None, indexed: bool) ->
             ]
 
 
-def compare_turned(time: dt.datetime, column: Expr) -> Expr:
-    from pennon.expr import lit
+def test_two_literals() -> None:
+    assert (lit(1) == lit(None)).to_sql() == "(1 = NULL)"
+    time = dt.datetime(2020, 1, 1, 0, 0, 0, 5)  # noqa: DTZ001
+    assert "arrow_cast" in (lit(time) < lit(time)).to_sql()
 
+
+def compare_turned(time: dt.datetime, column: Expr) -> Expr:
     return lit(time) <= column
 
 

@@ -63,8 +63,8 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
 
     Raises:
         ColumnNotFound: A column of the key does not exist.
-        InvalidOption: The key is empty, names a column twice, has a column of floats or of
-            nested values, or the schema declares another key already.
+        InvalidOption: The key is empty, names a column twice, has a column of a type that no key
+            can have, or the schema declares another key already.
     """
     import pyarrow as pa
 
@@ -88,11 +88,7 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
         if field.name not in key:
             fields.append(field)
             continue
-        if pa.types.is_nested(field.type) or pa.types.is_floating(field.type):
-            raise InvalidOption(
-                f"The column {field.name!r} is {field.type}, which cannot be part of a key; use "
-                "whole numbers, text, bytes, dates or times."
-            )
+        _check_key_type(field)
         said = {**(field.metadata or {}), _KEY: b"true"}
         said[_POSITION] = str(key.index(field.name) + 1).encode()
         fields.append(field.with_nullable(nullable=False).with_metadata(said))
@@ -137,6 +133,8 @@ def checked_rows(
     names = primary_key(rows.schema)
     if key is None and not names:
         return rows
+    for name in names:
+        _check_key_type(rows.schema.field(name))
     keyed = rows
     if key is not None or any(rows.schema.field(n).nullable for n in names):
         keyed = to_reader(rows, with_primary_key(rows.schema, names if key is None else key))
@@ -155,6 +153,26 @@ def checked_rows(
             yield batch
 
     return pa.RecordBatchReader.from_batches(keyed.schema, unique())
+
+
+def _check_key_type(field: pa.Field) -> None:
+    """Refuse types whose values Python or Lance cannot compare for equality without a doubt."""
+    import pyarrow as pa
+
+    types, kind = pa.types, field.type
+    if (
+        types.is_nested(kind)
+        or types.is_floating(kind)
+        or types.is_null(kind)
+        or types.is_time(kind)
+        or types.is_duration(kind)
+        or types.is_interval(kind)
+        or (types.is_timestamp(kind) and kind.unit == "ns")
+    ):
+        raise InvalidOption(
+            f"The column {field.name!r} is {kind}, which cannot be part of a key; use whole "
+            "numbers, text, bytes, dates, or timestamps down to microseconds."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pennon.errors import InvalidName, InvalidOption
 
-__all__ = ["MAIN", "Ref", "check_branch"]
+__all__ = ["MAIN", "Ref", "check_branch", "check_tag"]
 
 MAIN = "main"
 _BRANCH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -79,8 +79,10 @@ def check_branch(name: str, *, new: bool = False) -> str:
             f"{name!r} is no branch or tag name: use letters, digits, '.', '-' and '_', in steps "
             f"joined by '/', {_LONGEST} characters at most."
         )
-    if any(step in {".", ".."} or step.endswith(".lock") for step in name.split("/")):
-        raise InvalidName(f"{name!r} is no branch or tag name: a step is '.', '..' or '*.lock'.")
+    if ".." in name or any(s == "." or s.endswith(".lock") for s in name.split("/")):
+        raise InvalidName(
+            f"{name!r} is no branch or tag name: it has '..', or a step '.' or '*.lock'."
+        )
     if new and any(step in {"data", "tree"} or step[0] == "_" for step in name.split("/")[1:]):
         raise InvalidName(
             f"{name!r} would lie among the files of another branch: no step after the first may be "
@@ -88,4 +90,15 @@ def check_branch(name: str, *, new: bool = False) -> str:
         )
     if new and name == MAIN:
         raise InvalidName("'main' is the table itself; choose another name.")
+    return name
+
+
+def check_tag(name: str) -> str:
+    """Return a name for a tag if Lance allows it.
+
+    Raises:
+        InvalidName: It does not.
+    """
+    if "/" in check_branch(name, new=True) or name.startswith(".") or name.endswith("."):
+        raise InvalidName(f"{name!r} is no tag name: it has a '/', or begins or ends with '.'.")
     return name

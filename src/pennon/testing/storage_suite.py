@@ -25,6 +25,7 @@ from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
 from pennon.testing._storage_branches import BranchCases
 from pennon.testing._storage_capabilities import CapabilityCases
 from pennon.testing._storage_columns import ColumnCases
+from pennon.testing._storage_edges import EdgeCases
 from pennon.testing._storage_freshness import FreshnessCases
 from pennon.testing._storage_indexes import IndexCases
 from pennon.testing._storage_maintenance import MaintenanceCases
@@ -49,6 +50,7 @@ class StorageBackendSuite(
     MetadataCases,
     WriteCases,
     ColumnCases,
+    EdgeCases,
     MergeCases,
     MaintenanceCases,
     IndexCases,

@@ -12,7 +12,7 @@ from pennon.storage._lance.branches import create_branch, delete_branch, list_br
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.tags import create_tag, delete_tag, list_tags, move_tag
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
-from pennon.storage.refs import MAIN, Ref, check_branch
+from pennon.storage.refs import MAIN, Ref, check_branch, check_tag
 
 __all__ = ["LanceBranches"]
 
@@ -52,7 +52,7 @@ class LanceBranches(LanceBase, Branches):
         self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
     ) -> TagInfo:
         """Name a version; see :meth:`StorageBackend.create_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         with self._kept(table) as place:
             self._prove(place)
             return create_tag(place, name, Ref(branch=branch, version=version))
@@ -61,14 +61,14 @@ class LanceBranches(LanceBase, Branches):
         self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
     ) -> TagInfo:
         """Let a tag name another version; see :meth:`StorageBackend.move_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         with self._kept(table) as place:
             self._prove(place)
             return move_tag(place, name, Ref(branch=branch, version=version))
 
     def delete_tag(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
         """Delete a tag; see :meth:`StorageBackend.delete_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         with self._kept(table) as place:
             delete_tag(place, name, missing_ok=missing_ok)
 

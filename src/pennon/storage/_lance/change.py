@@ -20,6 +20,7 @@ from pennon.storage._lance.fragments import file_names
 from pennon.storage._lance.history import Write
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rows import Rows
 from pennon.storage.abc.types import CommitReceipt
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ def delete(place: Place, where: str, asked: Asked, *, all_rows: bool) -> CommitR
         with translated(place.name, place.secrets):
             trivial = is_trivial(head, where)
         check_all_rows(where, place.name, trivial=trivial, all_rows=all_rows)
-        with translated(place.name, place.secrets):
+        with Rows(head, place.info.id, place.name, place.secrets).reading():
             found = head.scanner(columns=[], filter=where, with_row_address=True).to_table()
-            if not found.num_rows:
-                return None
+        if not found.num_rows:
+            return None
+        with translated(place.name, place.secrets):
             return delete_found(head, where, found, asked.write(deleted=found.num_rows))
 
     return _pass(place, asked, prepare)
@@ -62,7 +64,7 @@ def update(
         with translated(place.name, place.secrets):
             schema = head.schema
         check_columns(values, schema, place.name)
-        with translated(place.name, place.secrets):
+        with Rows(head, place.info.id, place.name, place.secrets).reading(computes=True):
             found = head.scanner(
                 columns=dict(values), filter=where, with_row_id=True, with_row_address=True
             ).to_table()

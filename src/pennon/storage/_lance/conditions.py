@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pennon.storage._lance.errors import translated
+from pennon.storage._lance.rows import Rows
 
 if TYPE_CHECKING:
     import lance
@@ -31,6 +32,7 @@ def satisfying(rows: pa.Table, condition: str, table: str) -> tuple[list[int], b
     """
     with translated(table):
         handle = _in_memory(rows)
+    with Rows(handle, (table,), table).reading():
         found = handle.to_table(columns=[], filter=condition, with_row_id=True, scan_in_order=True)
         return found["_rowid"].to_pylist(), is_trivial(handle, condition)
 
@@ -47,7 +49,9 @@ def computed(
         table: What they are, for errors.
     """
     with translated(table):
-        scanner = _in_memory(rows).scanner(
+        handle = _in_memory(rows)
+    with Rows(handle, (table,), table).reading(computes=True):
+        scanner = handle.scanner(
             columns=values, filter=condition, with_row_id=True, scan_in_order=True
         )
         found = scanner.to_table()

@@ -18,7 +18,7 @@ from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, branch_of
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
 from pennon.storage.abc.versions import VersionInfo
-from pennon.storage.refs import MAIN, Ref, check_branch
+from pennon.storage.refs import MAIN, Ref, check_branch, check_tag
 
 __all__ = ["MemoryBranches"]
 
@@ -93,7 +93,7 @@ class MemoryBranches(MemoryBase, Branches):
         self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
     ) -> TagInfo:
         """Name a version; see :meth:`StorageBackend.create_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         id, main = self._held(table)
         with main.lock:
             there, number = _source_of(id, main, Ref(branch=branch, version=version))
@@ -114,7 +114,7 @@ class MemoryBranches(MemoryBase, Branches):
         self, table: IdLike, name: str, *, branch: str = MAIN, version: int | None = None
     ) -> TagInfo:
         """Let a tag name another version; see :meth:`StorageBackend.move_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         id, main = self._held(table)
         with main.lock:
             before = _tag(id, main, name)
@@ -127,7 +127,7 @@ class MemoryBranches(MemoryBase, Branches):
 
     def delete_tag(self, table: IdLike, name: str, *, missing_ok: bool = False) -> None:
         """Delete a tag; see :meth:`StorageBackend.delete_tag`."""
-        check_branch(name, new=True)
+        check_tag(name)
         id, main = self._held(table)
         with main.lock:
             if name in main.tags or not missing_ok:

@@ -123,7 +123,8 @@ class Branches(abc.ABC):
 
         Args:
             table: Its id.
-            name: Formed like the name of a branch; tags and branches do not share names.
+            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end; tags and
+                branches do not share names.
             branch: The branch of the version.
             version: Its number; the newest of the branch if None.
 

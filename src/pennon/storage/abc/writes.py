@@ -225,7 +225,7 @@ class Writes(abc.ABC):
 
         Raises:
             ColumnNotFound: The table has no such column.
-            InvalidInput: A column belongs to the primary key.
+            InvalidInput: A column belongs to the primary key, or an expression fails on a row.
             InvalidFilter: The condition or an expression cannot be used.
             SchemaMismatch: A value does not fit its column; nothing is rounded or cut.
         """

@@ -1,0 +1,132 @@
+"""Conformance at the edges: times, keys of every type, names, failing streams, repeated merges."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from pennon import ColumnChange, col
+from pennon.errors import DuplicateKey, InvalidFilter, InvalidInput, InvalidName, InvalidOption
+from pennon.storage.abc import StorageBackend
+
+__all__ = ["EdgeCases"]
+
+UTC = dt.UTC
+
+
+class EdgeCases:
+    """Cases that were wrong once on some backend."""
+
+    def test_times_finer_than_their_column(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        zones = {"a": None, "z": "Asia/Kolkata"}
+        schema = pa.schema(
+            [("id", pa.int64()), *((n, pa.timestamp("s", z)) for n, z in zones.items())]
+        )
+        seconds = [dt.datetime(2020, 1, 1, 0, 0, s, tzinfo=UTC) for s in range(4)]
+        rows = [{"id": n, "a": t.replace(tzinfo=None), "z": t} for n, t in enumerate(seconds)]
+        backend.create_table("t", rows, schema=schema)
+        half = seconds[1] + dt.timedelta(milliseconds=500)
+        assert backend.count_rows("t", col("z") >= half) == 2
+        assert backend.count_rows("t", col("z") == half) == 0
+        assert backend.count_rows("t", col("z") == seconds[1]) == 1
+        assert backend.delete_rows("t", col("a") < half.replace(tzinfo=None)).rows_deleted == 2
+        assert backend.count_rows("t", col("id") >= 2) == 2
+
+    def test_keys_of_every_type(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        kept: list[tuple[Any, Any, Any]] = [
+            (pa.bool_(), True, False),
+            (pa.uint64(), 1, 2**64 - 1),
+            (pa.large_string(), "a", "it's"),
+            (pa.binary(2), b"ab", b"\0\0"),
+            (pa.date32(), dt.date(2020, 1, 1), dt.date(1960, 1, 1)),
+            (pa.timestamp("us"), dt.datetime(2020, 1, 1, 0, 0, 0, 5), dt.datetime(1960, 1, 1)),  # noqa: DTZ001
+            (
+                pa.timestamp("ms", "Asia/Kolkata"),
+                dt.datetime(2020, 1, 1, tzinfo=UTC),
+                dt.datetime(1960, 1, 1, 0, 0, 0, 7000, tzinfo=UTC),
+            ),
+            (pa.decimal128(10, 2), Decimal("1.00"), Decimal("-2.50")),
+        ]
+        for number, (kind, one, two) in enumerate(kept):
+            name, schema = f"t{number}", pa.schema([("k", kind), ("v", pa.int8())])
+
+            def rows(*pairs: tuple[Any, int], schema: Any = schema) -> Any:
+                return pa.table([list(c) for c in zip(*pairs, strict=True)], schema=schema)
+
+            backend.create_table(name, rows((one, 1)), primary_key="k")
+            backend.merge_insert(name, rows((one, 10), (two, 2)))
+            assert backend.take(name, [two, one])["v"].to_pylist() == [2, 10]
+            with pytest.raises(DuplicateKey):
+                backend.write(name, rows((two, 3)), check_keys=True)
+        for kind in (
+            pa.float32(),
+            pa.null(),
+            pa.time64("us"),
+            pa.duration("s"),
+            pa.timestamp("ns"),
+            pa.list_(pa.int8()),
+        ):
+            with pytest.raises(InvalidOption, match="cannot be part of a key"):
+                backend.create_empty_table("u", pa.schema([("k", kind)]), primary_key="k")
+        assert not backend.table_exists("u")
+
+    def test_names_no_tag_can_have(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 1}])
+        for name in ("a/b", "a..b", ".a", "a.", "...", "", "a b", "main"):
+            for call in (backend.create_tag, backend.move_tag, backend.delete_tag):
+                with pytest.raises(InvalidName):
+                    call("t", name)
+        for name in ("a..b", "...", "a/../b"):
+            with pytest.raises(InvalidName):
+                backend.create_branch("t", name)
+        assert backend.create_tag("t", "v1.0-rc_1").version == 1
+        assert backend.create_branch("t", ".a/b.").name == ".a/b."
+
+    def test_streams_that_fail(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        schema = pa.schema({"id": pa.int64()})
+        backend.create_table("t", [{"id": 0}], schema=schema, primary_key="id")
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield pa.RecordBatch.from_pylist([{"id": 1}], schema=schema)
+            raise pa.ArrowInvalid("the wire broke")
+
+        for call in (
+            lambda s: backend.write("t", s),
+            lambda s: backend.write("t", s, mode="overwrite"),
+            lambda s: backend.write("t", s, check_keys=True),
+            lambda s: backend.merge_insert("t", s),
+            lambda s: backend.replace_table_atomic("t", s),
+            lambda s: backend.create_table("u", s, mode="overwrite"),
+        ):
+            with pytest.raises(InvalidInput, match="the wire broke"):
+                call(pa.RecordBatchReader.from_batches(schema, batches()))
+        assert backend.get_table_version("t") == 1
+
+    def test_updates_and_deletes_that_fail_on_a_row(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 0, "s": "x"}, {"id": 1, "s": "2"}])
+        for values in ({"id": "1 / id"}, {"id": "cast(s as bigint)"}):
+            with pytest.raises(InvalidInput, match="fails on a row"):
+                backend.update("t", values)
+        with pytest.raises(InvalidFilter):
+            backend.delete_rows("t", "1 / id = 1")
+        assert backend.get_table_version("t") == 1
+
+    def test_a_merge_repeated_after_the_columns_changed(self, backend: StorageBackend) -> None:
+        rows = [{"id": 1, "v": 1}, {"id": 2, "v": 2}]
+        backend.create_table("t", rows[:1], primary_key="id")
+        receipt = backend.merge_insert("t", rows, write_id="w")
+        backend.alter_columns("t", {"v": ColumnChange(name="u")})
+        assert backend.merge_insert("t", rows, write_id="w") == receipt
+        backend.drop_columns("t", "u")
+        assert backend.merge_insert("t", rows, write_id="w") == receipt
+        assert backend.scan("t").read_all().to_pylist() == [{"id": 1}, {"id": 2}]
