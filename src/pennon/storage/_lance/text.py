@@ -18,7 +18,7 @@ __all__ = ["DEFAULT", "best", "columns_of", "indexed_in_memory", "is_fuzzy", "to
 DEFAULT: Mapping[str, Any] = {}
 """How the texts of a column without an index are taken apart: as a new index would."""
 
-_TIES = 10_000
+_TIES = 1_000
 """How many rows are looked at to put those of one score in order."""
 
 _OPTIONS = (
@@ -102,9 +102,8 @@ def best(
 ) -> pa.Table:
     """Return the row ids and scores of the ``k`` best rows, ties in the order of their ids.
 
-    Lance breaks ties by chance, so rows with the score of the last one are looked at as well,
-    until there is one with less or there are :data:`_TIES`. It also delivers a row twice if two
-    segments of an index hold it.
+    Lance breaks ties by chance, so where the last one has the score of the next, :data:`_TIES`
+    more are looked at. It also delivers a row twice if two segments of an index hold it.
 
     Args:
         handle: The rows.
@@ -113,15 +112,19 @@ def best(
         by: The column that holds the row ids.
         **options: Of the scanner.
     """
-    limit = k + 1
-    while True:
+    import numpy as np
+    import pyarrow as pa
+
+    ids, scores = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+    for limit in (k + 1, k + _TIES):
         found = scanner(handle, query, limit, by, **options).to_table()
-        rows = found.group_by(by).aggregate([(SCORE, "max")]).rename_columns([ROW_ID, SCORE])
-        rows = rows.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")])
-        decided = len(rows) > k and rows[SCORE][k - 1].as_py() > rows[SCORE][-1].as_py()
-        if decided or len(found) < limit or limit >= k + _TIES:
-            return rows.slice(0, k)
-        limit = min(8 * limit, k + _TIES)
+        ids, scores = found[by].to_numpy(), found[SCORE].to_numpy()
+        order = np.lexsort((ids, -scores))
+        order = order[np.sort(np.unique(ids[order], return_index=True)[1])]
+        ids, scores = ids[order], scores[order]
+        if len(found) < limit or (len(ids) > k and scores[k - 1] > scores[-1]):
+            break
+    return pa.table({ROW_ID: ids[:k], SCORE: scores[:k]})
 
 
 def scanner(

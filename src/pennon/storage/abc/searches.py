@@ -34,8 +34,8 @@ class Searches(abc.ABC):
     compares every row, which is exact, and rows that an index does not hold yet are found as
     well. :meth:`explain` says what was used. The result has the best row first and exactly ``k``
     rows where so many qualify; a row whose vector or text is NULL never does. Rows with one score
-    are in the order of their row ids; which of them come last, if not all find room, is decided
-    by their row ids, too, but by chance where an index of vectors finds them.
+    are in the order of their row ids, which also decides who of them finds room; but chance does
+    where an index of vectors finds them, or where more than 1,000 texts have one score.
 
     All raise ``TableNotFound`` if no table has the id or it is only declared, ``BranchNotFound``,
     ``VersionNotFound`` or ``TagNotFound`` if the state that is asked for does not exist,
