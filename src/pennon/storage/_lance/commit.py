@@ -6,6 +6,7 @@ whether it has to be prepared anew when a rival was faster.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pennon.errors import (
     TableNotFound,
 )
 from pennon.retry import Backoff, Deadline
+from pennon.storage._lance.durability import keep_files
 from pennon.storage._lance.errors import is_lance_error, meaning, translate
 from pennon.storage._lance.fragments import discard
 from pennon.storage._lance.history import (
@@ -114,7 +116,13 @@ def commit(
         CommitConflict: Rivals won again and again; nothing was written.
         OutcomeUnknown: The fate could not be settled in time.
     """
-    return _Commit(place, asked, prepare).run(deadline, handle)
+    made = _Commit(place, asked, prepare).run(deadline, handle)
+    if asked.durability == "disk":
+        # While the lane is held, so that those who wait are one commit, synced once. Whoever gives
+        # the receipt asks for it again, and hears then what the disk said.
+        with contextlib.suppress(StorageError):
+            keep_files(place, made.version)
+    return made
 
 
 class _Commit:
@@ -196,8 +204,9 @@ class _Commit:
         if attempt is None:
             return self._nothing(handle)
         self._doubt = attempt
-        version = self._send(handle, attempt)
-        found = read_receipt(self._place, handle, version, attempt.write)
+        made = self._send(handle, attempt)
+        version = made.version
+        found = read_receipt(self._place, made, version, attempt.write)
         if found is None:
             raise CommitConflict(
                 f"Version {version} of {self._place.name} is not the commit Lance reported.",
@@ -210,8 +219,8 @@ class _Commit:
         self._doubt = None
         return None
 
-    def _send(self, handle: lance.LanceDataset, attempt: Attempt) -> int:
-        """Commit once and return the version Lance reports."""
+    def _send(self, handle: lance.LanceDataset, attempt: Attempt) -> lance.LanceDataset:
+        """Commit once and return the version Lance reports: its manifest is yet to be read."""
         from lance import LanceDataset, Transaction
 
         base = handle.version
@@ -226,7 +235,7 @@ class _Commit:
             if asked.repeated:
                 remember(self._place, write, base, asked.durability)
         try:
-            return LanceDataset.commit(handle, transaction, max_retries=attempt.retries).version
+            return LanceDataset.commit(handle, transaction, max_retries=attempt.retries)
         except BaseException as error:
             if not is_lance_error(error):
                 raise

@@ -29,7 +29,7 @@ from pennon.uri import Uri, parse_uri
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["DurableCatalog", "keep", "keep_version"]
+__all__ = ["DurableCatalog", "keep", "keep_files", "keep_version"]
 
 _TABLES = 256
 _LAST = 2**64 - 1
@@ -47,12 +47,14 @@ class DurableCatalog(Protocol):
 class _Kept:
     """What this process knows to be on the disk of one branch of a table."""
 
-    manifest: str = ""
-    """The etag of a manifest: everything it names is kept, and so is the name of the table."""
-    files: frozenset[str] = frozenset()
+    manifests: dict[int, str]
+    """The etags of manifests, by version: everything that they name is kept."""
+    files: frozenset[str]
 
 
 _kept: OrderedDict[str, _Kept] = OrderedDict()
+_named: OrderedDict[str, None] = OrderedDict()
+"""The branches of tables whose name in the catalog is on the disk."""
 _failed: dict[str, str] = {}
 """What the disk said when it failed, by branch: what it kept of that can never be known."""
 _locks = [threading.Lock() for _ in range(64)]
@@ -82,7 +84,23 @@ def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
 
 
 def keep_version(namespace: Namespace, place: Place, version: int) -> None:
-    """Put a version on the disk, and the newest one with it; see :func:`keep`.
+    """Put a version on the disk, with the name of the table; see :func:`keep`.
+
+    Raises:
+        StorageError: The disk failed, now or before.
+    """
+    if place.uri.scheme != "file":
+        return
+    keep_files(place, version)
+    if place.location not in _named and isinstance(namespace, DurableCatalog):
+        namespace.sync()
+        _named[place.location] = None
+        while len(_named) > _TABLES:
+            _named.popitem(last=False)
+
+
+def keep_files(place: Place, version: int) -> None:
+    """Put the files of a version on the disk, and those of the newest one with them.
 
     The newest, because one that the disk has torn hides those before it: a write may be followed by
     commits of its own, such as those of its indexes, and by those of rivals.
@@ -94,14 +112,11 @@ def keep_version(namespace: Namespace, place: Place, version: int) -> None:
         return
     # Writers of one table that wait here find the work of the one before them done.
     with _locks[hash(place.location) % len(_locks)]:
+        if place.location in _failed:
+            raise StorageError(_failed[place.location])
         for _ in range(5):
             try:
-                newest = place.open()
-                if newest.version != version:
-                    # One that was cleaned up left what it added to those after it.
-                    with contextlib.suppress(VersionNotFound):
-                        _keep_version(namespace, place, place.open(version))
-                _keep_version(namespace, place, newest)
+                _keep_files(place, version)
             except ObjectNotFound:
                 continue
             except StorageError as error:
@@ -111,34 +126,37 @@ def keep_version(namespace: Namespace, place: Place, version: int) -> None:
     raise StorageError(f"Files of {place.name} are removed faster than they can be kept.")
 
 
-def _keep_version(namespace: Namespace, place: Place, handle: lance.LanceDataset) -> None:
+def _keep_files(place: Place, version: int) -> None:
+    before = _kept.get(place.location, _Kept({}, frozenset()))
+    newest = place.open()
+    handles = [newest]
+    if newest.version != version:
+        # One that was cleaned up left what it added to those after it.
+        with contextlib.suppress(VersionNotFound):
+            handles.append(place.open(version))
     store = place.store()
-    manifest = _manifest(store, handle.version)
-    before = _kept.get(place.location, _Kept())
-    if before.manifest == manifest[1]:
+    manifests = {h.version: _manifest(store, h.version) for h in handles}
+    handles = [h for h in handles if before.manifests.get(h.version) != manifests[h.version][1]]
+    if not handles:
         return
-    if place.location in _failed:
-        raise StorageError(_failed[place.location])
-    named = list(_named(place, handle))
-    by_root: dict[str, list[str]] = {str(place.uri): _beside(store, handle, manifest[0])}
-    for uri, key in named:
-        if f"{uri}/{key}" not in before.files:
-            by_root.setdefault(str(uri), []).append(key)
+    # A dict is a set that keeps the order.
+    by_root: dict[str, dict[str, None]] = {str(place.uri): {}}
+    names: list[str] = []
+    for handle in handles:
+        beside = _beside(store, handle, manifests[handle.version][0])
+        by_root[str(place.uri)].update(dict.fromkeys(beside))
+        for uri, key in _files_of(place, handle):
+            names.append(f"{uri}/{key}")
+            if names[-1] not in before.files:
+                by_root.setdefault(str(uri), {})[key] = None
     if place.branch != MAIN:
-        by_root.setdefault(str(place.on(MAIN).uri), []).append(ref_of(place.branch))
+        by_root.setdefault(str(place.on(MAIN).uri), {})[ref_of(place.branch)] = None
     for root, keys in by_root.items():
-        open_store(parse_uri(root), place.options).sync(*keys, deadline=_seconds(keys))
-    if not before.manifest and isinstance(namespace, DurableCatalog):
-        namespace.sync()
-    _kept[place.location] = _Kept(manifest[1], frozenset(f"{uri}/{key}" for uri, key in named))
+        open_store(parse_uri(root), place.options).sync(*keys, deadline=60 + len(keys) / 50)
+    _kept[place.location] = _Kept({v: m[1] for v, m in manifests.items()}, frozenset(names))
     _kept.move_to_end(place.location)
     while len(_kept) > _TABLES:
         _kept.popitem(last=False)
-
-
-def _seconds(keys: list[str]) -> float:
-    """Return how long a disk may take to sync files; a slow one some hundred in a second."""
-    return 60 + len(keys) / 50
 
 
 def _manifest(store: ObjectStore, version: int) -> tuple[str, str]:
@@ -163,7 +181,7 @@ def _beside(store: ObjectStore, handle: lance.LanceDataset, manifest: str) -> li
     return [found[0], *(key for key in found[1:] if store.head(key) is not None)]
 
 
-def _named(place: Place, handle: lance.LanceDataset) -> Iterator[tuple[Uri, str]]:
+def _files_of(place: Place, handle: lance.LanceDataset) -> Iterator[tuple[Uri, str]]:
     """Yield the root and the key of each file that a version names."""
     with translated(place.name, place.secrets):
         bases: dict[int, Any] = handle.base_paths()
