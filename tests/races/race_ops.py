@@ -103,14 +103,19 @@ def state(db: StorageBackend, table: str) -> Any:
 def serial(pair: Sequence[str], outcomes: Sequence[Done]) -> list[Any]:
     """Return the states that some order of the operations explains, with these very outcomes.
 
-    Who lost a race did nothing; whatever else was answered must be what that order answers.
+    Who lost a race did nothing, except that a creator may have claimed the name; whatever else was
+    answered must be what that order answers.
     """
     found: list[Any] = []
-    for order in itertools.permutations(range(len(pair))):
+    lost = [who for who, done in enumerate(outcomes) if done.error in LOST]
+    claims = [False, True] if any(pair[who] == "create" for who in lost) else [False]
+    for order, claimed in itertools.product(itertools.permutations(range(len(pair))), claims):
         model = MemoryBackend()
         prepare(model, "t", pair)
+        if claimed:
+            model.namespace.declare_table("t")
         for who in order:
-            if outcomes[who].error in LOST:
+            if who in lost:
                 continue
             done = perform(model, "t", pair[who], who)
             if (done.error, done.counts) != (outcomes[who].error, outcomes[who].counts):
