@@ -152,9 +152,12 @@ class Bridge:
         with self._guard:
             mine = self._closing is None
             closing = self._closing = self._closing or Future()
+        closer = threading.Thread(target=self._close, args=(closing, finish))
         if mine:
-            threading.Thread(target=self._close, args=(closing, finish)).start()
+            closer.start()
         await asyncio.shield(asyncio.wrap_future(closing))
+        if mine:
+            closer.join()
 
     def _close(self, closing: Future[None], finish: Callable[[], object]) -> None:
         self._pool.shutdown(cancel_futures=True)
