@@ -23,7 +23,7 @@ from pennon.storage.abc import (
     TextSearch,
     VectorSearch,
 )
-from pennon.storage.indexing import FullText
+from pennon.storage.indexing import FullText, IvfFlat
 from pennon.storage.searching import Boolean, Boost, Match, Phrase, TextQuery
 
 WORDS = ["Apple", "banana", "cherry", "running", "fox", "quick", "lazy", "dog", "runs", "appel"]
@@ -229,6 +229,24 @@ def test_other_text_indexes_are_heeded(tmp_path: Path) -> None:
         assert found("foxes") == [4]
         assert found(Match("fxxes", fuzziness=1)) == [4]
         assert found(Phrase("The fox")) == [3]
+
+
+def test_of_two_indexes_the_older_is_used(tmp_path: Path) -> None:
+    both = [pennon.open(tmp_path), pennon.open(f"memory://{uuid.uuid4()}")]
+    for db in both:
+        table(db)
+        db.create_fts_index("t", "body", FullText(positions=False), name="z")
+        db.create_fts_index("t", "body", FullText(stem=False), name="a")
+        db.create_vector_index("t", "v", IvfFlat(metric="cosine"), name="z2")
+        db.create_vector_index("t", "v", IvfFlat(metric="l2"), name="b")
+        assert db.full_text_search("t", "body", "commons").num_rows == 10
+        with pytest.raises(InvalidState, match="'z'"):
+            db.full_text_search("t", "body", Phrase("common word1"))
+        found = db.vector_search("t", "v", [2, 0], k=1)
+        assert found["_distance"].to_pylist() == pytest.approx([0], abs=1e-6)
+        db.create_fts_index("t", "body", FullText(positions=False), name="z", replace=True)
+        assert db.full_text_search("t", "body", "commons").num_rows == 0
+        assert db.full_text_search("t", "body", Phrase("common word1")).num_rows == 1
 
 
 @pytest.mark.parametrize("kind", ["fts", "bitmap"])

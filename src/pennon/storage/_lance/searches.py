@@ -396,12 +396,17 @@ def reranked(
 
 
 def text_index(handle: lance.LanceDataset, column: str) -> TextIndex | None:
-    """Return the text index of a column, if there is one."""
-    for index in handle.describe_indices():
-        if index.index_type == "Inverted" and list(index.field_names) == [column]:
-            held = frozenset(i for part in index.segments for i in part.fragment_ids)
-            return TextIndex(index.name, dict(index.details), held, len(index.segments))
-    return None
+    """Return the text index of a column, if there is one: of several the oldest, as Lance does."""
+    known = [
+        index
+        for index in handle.describe_indices()
+        if index.index_type == "Inverted" and list(index.field_names) == [column]
+    ]
+    if not known:
+        return None
+    index = min(known, key=lambda i: min(str(part.created_at) for part in i.segments))
+    held = frozenset(i for part in index.segments for i in part.fragment_ids)
+    return TextIndex(index.name, dict(index.details), held, len(index.segments))
 
 
 def _moved(handle: lance.LanceDataset) -> frozenset[int]:

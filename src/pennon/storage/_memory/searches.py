@@ -85,13 +85,18 @@ def _texts(rows: pa.Table, indexes: Mapping[str, MemoryIndex], id: Id) -> Search
     from pennon.storage._lance.searches import Searcher
 
     copy = in_memory(rows, show_id(id), id)
-    for name, made in indexes.items():
+    for name, made in _by_age(indexes):
         if isinstance(made.index, FullText):
             options = text_options(made.index)
             copy.handle.create_scalar_index(
                 made.column, "INVERTED", name=name, train=False, **options
             )
     return Searcher.over(copy)
+
+
+def _by_age(indexes: Mapping[str, MemoryIndex]) -> list[tuple[str, MemoryIndex]]:
+    """Return the indexes, the oldest first: of several on a column that one is used."""
+    return sorted(indexes.items(), key=lambda pair: pair[1].version)
 
 
 def _hybrid(
@@ -123,7 +128,7 @@ def _nearest(
     batch = asked.query.ndim == 2 and not several  # noqa: PLR2004
     measured = [
         made.index.metric_for(field)
-        for made in indexes.values()
+        for _, made in _by_age(indexes)
         if made.column == asked.column and isinstance(made.index, VectorIndex)
     ]
     metric = asked.metric or next(iter(measured), "hamming" if queries.dtype == np.uint8 else "l2")
