@@ -7,7 +7,6 @@ few rows share a data file as well; only larger ones write their own, before the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, few, file_names, write_files
 from pennon.storage._lance.history import Write
-from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, passed, share
+from pennon.storage._lance.jobs import FEW_BYTES, Job, fail, is_small, passed, share
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
@@ -56,7 +55,7 @@ class _Append(Job):
 def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
     """Append rows; see :meth:`Writes.write`."""
     job = _Append(asked=asked, data=data)
-    if not _is_small(data):
+    if not is_small(data):
         head = place.open()
         with translated(place.name, place.secrets):
             schema = head.schema
@@ -69,19 +68,6 @@ def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
     except Exception:
         discard(place, job.fragments)
         raise
-
-
-def _is_small(data: Any) -> bool:
-    """Whether whoever commits an append can read its rows as well, without keeping others long."""
-    import pyarrow as pa
-
-    if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return data.nbytes <= FEW_BYTES
-    if isinstance(data, Mapping):
-        return all(isinstance(v, Sized) and len(v) <= FEW_ROWS for v in data.values())
-    if isinstance(data, (list, tuple)):
-        return len(data) <= FEW_ROWS and all(isinstance(row, Mapping) for row in data)
-    return False
 
 
 def _commit_all(place: Place, jobs: list[_Append], deadline: Deadline) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
-__all__ = ["FEW_BYTES", "FEW_ROWS", "Job", "fail", "passed", "share"]
+__all__ = ["FEW_BYTES", "FEW_ROWS", "Job", "fail", "is_small", "passed", "share"]
 
 FEW_BYTES = 256 << 10
 """Bytes of a write at most that waits for others with its rows in memory."""
@@ -40,6 +40,19 @@ class Job:
     def joins(self, other: Job) -> bool:
         """Whether both may be one commit, as far as what they do is concerned."""
         return type(other) is type(self)
+
+
+def is_small(data: Any) -> bool:
+    """Whether whoever does a write can read its rows as well, without keeping others long."""
+    import pyarrow as pa
+
+    if isinstance(data, (pa.Table, pa.RecordBatch)):
+        return data.nbytes <= FEW_BYTES
+    if isinstance(data, Mapping):
+        return all(isinstance(v, Sized) and len(v) <= FEW_ROWS for v in data.values())
+    if isinstance(data, (list, tuple)):
+        return len(data) <= FEW_ROWS and all(isinstance(row, Mapping) for row in data)
+    return False
 
 
 _J = TypeVar("_J", bound=Job)

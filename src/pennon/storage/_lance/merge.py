@@ -22,11 +22,11 @@ from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, file_names, write_files
-from pennon.storage._lance.jobs import passed
+from pennon.storage._lance.jobs import is_small, passed
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.repair import intent, repaired
-from pennon.storage._lance.upserts import Upsert, is_small, upsert_all
+from pennon.storage._lance.upserts import PLAIN, Upsert, upsert_all
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules, key_of, source_of
 
@@ -56,20 +56,20 @@ def merge(
         found: The receipt of the same write, if it was committed before: what is left to do then
             is to repair what it may have left behind.
     """
+    deadline = Deadline.after(asked.seconds, asked.seconds)
+    if found is None and rules == PLAIN and is_small(data):
+
+        def ready(head: lance.LanceDataset, rows: pa.Table, job: Upsert) -> Attempt | None:
+            return _prepare(place, head, rows, job.key, rules, job.asked)
+
+        mine = Upsert(asked=asked, data=data, on=on)
+        return passed(place, mine, deadline, lambda js: upsert_all(place, js, ready, deadline))
     # The data fitted the table when they were merged, whatever it is by now.
     handle = (place.open_or_none(found.version) if found else None) or place.open()
     with translated(place.name, place.secrets):
         schema = handle.schema
     key = key_of(on, schema, place.name)
     source = source_of(data, schema, key, rules, place.name)
-    deadline = Deadline.after(asked.seconds, asked.seconds)
-    if found is None and is_small(source, key, rules):
-
-        def ready(head: lance.LanceDataset, rows: pa.Table, job: Upsert) -> Attempt | None:
-            return _prepare(place, head, rows, key, rules, job.asked)
-
-        mine = Upsert(asked=asked, source=source, key=key)
-        return passed(place, mine, deadline, lambda js: upsert_all(place, js, ready, deadline))
     base: int | None = None
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:

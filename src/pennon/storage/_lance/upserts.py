@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import InvalidInput
@@ -16,53 +16,55 @@ from pennon.storage._lance.history import Write
 from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, share
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.repair import repaired
-from pennon.storage.merging import MergeRules
+from pennon.storage.merging import MergeRules, key_of, source_of
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["Upsert", "is_small", "upsert_all"]
+__all__ = ["PLAIN", "Upsert", "upsert_all"]
 
-_PLAIN = MergeRules()
+PLAIN = MergeRules()
+"""The rules of a plain upsert."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Upsert(Job):
     """An upsert by the default rules."""
 
-    source: pa.Table
-    key: Sequence[str]
+    data: Any
+    on: str | Sequence[str] | None
+    key: list[str] = field(init=False)
+    source: pa.Table = field(init=False)
+    keys: list[tuple[Any, ...]] | None = None
+    """Those of its rows, the ones with a NULL left out, which match nothing; None if there are too
+    many, or it is not easy to tell whether two are equal."""
 
-    def joins(self, other: Job) -> bool:
+    def read(self, place: Place, schema: pa.Schema) -> None:
+        """Make rows of the data."""
+        import pyarrow as pa
+
+        self.key = key_of(self.on, schema, place.name)
+        self.source = source_of(self.data, schema, self.key, PLAIN, place.name)
+        self.data = None
+        types = pa.types
+        plain = (types.is_integer, types.is_string, types.is_large_string)
+        kinds = [self.source.schema.field(name).type for name in self.key]
+        if (
+            0 < self.source.num_rows <= FEW_ROWS
+            and self.source.nbytes <= FEW_BYTES
+            and all(any(is_kind(kind) for is_kind in plain) for kind in kinds)
+        ):
+            columns = [self.source[name].to_pylist() for name in self.key]
+            self.keys = [k for k in zip(*columns, strict=True) if None not in k]
+
+    def fits(self, other: Upsert) -> bool:
         """Whether both have the same columns and are matched by the same of them."""
         return (
-            isinstance(other, Upsert)
-            and list(other.key) == list(self.key)
+            None not in (self.keys, other.keys)
+            and other.key == self.key
             and other.source.schema.equals(self.source.schema)
         )
-
-    @property
-    def keys(self) -> list[tuple[Any, ...]]:
-        """The keys of its rows, those with a NULL left out: they match nothing."""
-        columns = [self.source[name].to_pylist() for name in self.key]
-        return [k for k in zip(*columns, strict=True) if None not in k]
-
-
-def is_small(source: pa.Table, key: Sequence[str], rules: MergeRules) -> bool:
-    """Whether a merge can be made along with others: by rules and keys that are easy to tell."""
-    import pyarrow as pa
-
-    types = pa.types
-    kinds = [source.schema.field(name).type for name in key]
-    return (
-        rules == _PLAIN
-        and 0 < source.num_rows <= FEW_ROWS
-        and source.nbytes <= FEW_BYTES
-        and all(
-            types.is_integer(k) or types.is_string(k) or types.is_large_string(k) for k in kinds
-        )
-    )
 
 
 Prepare = Callable[["lance.LanceDataset", "pa.Table", Upsert], Attempt | None]
@@ -73,24 +75,42 @@ def upsert_all(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Dea
 
     Args:
         place: The table, whose lane the caller is in.
-        jobs: That of the caller, and those that join it.
+        jobs: That of the caller, and those that wait along with it.
         prepare: Makes the merge of some rows ready, in the name of one of the jobs.
         deadline: When to give up.
     """
-    left = jobs
+    handle: lance.LanceDataset | None = None
+    try:
+        handle = place.open()
+        with translated(place.name, place.secrets):
+            schema = handle.schema
+    except BaseException as error:  # noqa: BLE001 - raised again by each that waits
+        fail(place, jobs, error)
+        return
+    for job in jobs:
+        try:
+            job.read(place, schema)
+        except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
+            job.error = error
+    left = [job for job in jobs if not job.done]
     while left:
-        seen: set[tuple[Any, ...]] = set()
-        group: list[Upsert] = []
-        later: list[Upsert] = []
-        for job in left:
-            keys = job.keys
-            (group if seen.isdisjoint(keys) else later).append(job)
-            seen.update(keys)
-        _upsert(place, group, prepare, deadline)
-        left = later
+        seen = set(left[0].keys or ())
+        group, later = left[:1], list[Upsert]()
+        for job in left[1:]:
+            joins = left[0].fits(job) and seen.isdisjoint(job.keys or ())
+            (group if joins else later).append(job)
+            seen.update(job.keys or ())
+        _upsert(place, group, prepare, deadline, handle)
+        left, handle = later, None
 
 
-def _upsert(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Deadline) -> None:
+def _upsert(
+    place: Place,
+    jobs: list[Upsert],
+    prepare: Prepare,
+    deadline: Deadline,
+    handle: lance.LanceDataset | None = None,
+) -> None:
     """Do upserts that have no key in common."""
     import pyarrow as pa
 
@@ -110,7 +130,7 @@ def _upsert(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Deadli
         return replace(attempt, write=writes[0], others=others)
 
     try:
-        made = commit(place, first.asked, ready, deadline)
+        made = commit(place, first.asked, ready, deadline, handle)
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
         if isinstance(error, InvalidInput) and jobs[1:]:
             # The rows of one are at fault, and the others do not have to know of it.
@@ -126,7 +146,7 @@ def _upsert(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Deadli
         assert job.receipt is not None
         try:
             job.receipt = repaired(
-                place, job.receipt, job.source, job.key, _PLAIN, job.asked, deadline, base
+                place, job.receipt, job.source, job.key, PLAIN, job.asked, deadline, base
             )
         except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
             job.receipt, job.error = None, error
@@ -141,10 +161,10 @@ def _parts(place: Place, head: lance.LanceDataset, jobs: list[Upsert], whole: Wr
         return [job.asked.write(job.source.num_rows) for job in jobs]
     if whole.rows_updated == total and not whole.rows_inserted:
         return [job.asked.write(0, updated=job.source.num_rows) for job in jobs]
-    there = _there(place, head, [k for job in jobs for k in job.keys], jobs[0].key)
+    there = _there(place, head, [k for job in jobs for k in job.keys or ()], jobs[0].key)
     found: list[Write] = []
     for job in jobs:
-        keys = job.keys
+        keys = job.keys or ()
         known = sum(k in there for k in keys)
         updated = sum(there[k] for k in keys)
         found.append(job.asked.write(job.source.num_rows - known, updated=updated))
