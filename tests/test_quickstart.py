@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import pennon
+from pennon import col
 from pennon.testing.services import TestRoot
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "quickstart.py"
+FUNCTIONS, MODULES, VISITS = (("quickstart", t) for t in ("functions", "modules", "visits"))
 ENVIRONMENT = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -34,38 +36,66 @@ def run(root: TestRoot) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
     return done.stdout
+
+
+def numbers(pattern: str, out: str) -> list[int]:
+    found = re.search(pattern, out, re.M)
+    assert found, pattern
+    return [int(n.replace(",", "")) for n in found.groups()]
 
 
 def check(root: TestRoot, out: str) -> None:
     db = pennon.open(root.uri, storage_options=root.options or None)
-    modules, functions = (
-        int(n.replace(",", ""))
-        for n in re.search(r"^([\d,]+) modules, ([\d,]+) functions$", out, re.M).groups()
-    )
-    tables = list(db.namespace.iter_tables("quickstart", recursive=True))
-    assert modules > 150
-    assert functions > 5000
-    # The row that was written twice under one id came after the numbers were printed.
-    assert sum(db.count_rows(t) for t in tables if t[-1] == "modules") == modules + 1
-    assert sum(db.count_rows(t) for t in tables if t[-1] == "functions") == functions
-    for table in tables:
-        if table[-1] == "functions":
-            assert f"{db.count_rows(table):,} rows" in out
-    assert "repeated: the same receipt, 1 row" in out
-    assert re.search(r"^  json\.decoder: ", out, re.M)
+    (first,) = numbers(r"^first pass: +([\d,]+) functions$", out)
+    new, seen = numbers(r"^second pass: +([\d,]+) new, ([\d,]+) seen before$", out)
+    assert first > 4000
+    assert (new > 1000, seen) == (True, first)
+    assert db.count_rows(FUNCTIONS) == first + new
+    assert len(set(db.scan(FUNCTIONS).read_all()["key"].to_pylist())) == first + new
+    assert re.search(r"^a key twice: .*quickstart\.functions", out, re.M)
 
-    outcomes = re.findall(
-        r"^  process (\d)  (won: version 1, 5 rows|TableAlreadyExists: )", out, re.M
-    )
-    winners = [int(rival) for rival, outcome in outcomes if outcome.startswith("won")]
-    assert len(outcomes) == 4
-    assert len(winners) == 1
-    rows = db.scan(("quickstart", "prize")).read_all().to_pylist()
-    assert {r["owner"] for r in rows} == set(winners)
-    assert len(rows) == 5
-    assert f"the table holds 5 rows, all of process {winners[0]}" in out
+    listed = re.findall(r"^  (\w+) +(fts|bitmap|ivf_\w+) +([\d,]+) rows$", out, re.M)
+    indexes = {i.name: i for i in db.list_indexes(FUNCTIONS)}
+    assert {name for name, _, _ in listed} == indexes.keys() == {i[0] for i in listed}
+    assert {i.columns for i in indexes.values()} == {("doc",), ("vec",), ("package",)}
+
+    check_searches(db, out)
+    check_history(db, out, first + new)
+    assert "repeated: the same receipt, 1 row" in out
+    assert db.count_rows(MODULES, col("module") == "quickstart") == 1
+
+    outcomes = sorted(re.findall(r"^  (?:this|second) process +(.*)$", out, re.M))
+    assert outcomes == ["created the table", "was told that the table exists"]
+    made, counted, rows = numbers(r"^  (\d+) increments made, (\d+) counted; (\d+) rows", out)
+    visits = db.scan(VISITS).read_all().to_pylist()
+    assert (made, counted, rows) == (40, 40, 41)
+    assert len({v["name"] for v in visits}) == len(visits) == 41
+    assert next(v["n"] for v in visits if v["name"] == "both") == 40
+
+
+def check_searches(db: pennon.StorageBackend, out: str) -> None:
+    sections = re.findall(r"^by (words|meaning|both)[^\n]*\n((?:  .*\n){3})", out, re.M)
+    assert [kind for kind, _ in sections] == ["words", "meaning", "both"]
+    for kind, lines in sections:
+        found = re.findall(r"^  +([\d.]+)  ([\w.]+)\.(\w+) ", lines, re.M)
+        scores = [float(score) for score, _, _ in found]
+        assert scores == sorted(scores, reverse=kind != "meaning")
+        for _, module, name in found:
+            where = (col("module") == module) & col("signature").starts_with(f"{name}(")
+            assert db.count_rows(FUNCTIONS, where) >= 1
+            assert kind != "both" or module.startswith("http.")
+
+
+def check_history(db: pennon.StorageBackend, out: str, rows: int) -> None:
+    deleted, left = numbers(r"^a mistake: ([\d,]+) rows deleted, ([\d,]+) left$", out)
+    assert deleted + left == rows
+    assert left == db.count_rows(FUNCTIONS, col("package") == "json") > 10
+    assert numbers(r"^rolled back: ([\d,]+) rows$", out) == [rows]
+    shown = re.findall(r"^ +(\d+)  \d\d:\d\d:\d\d  (\w+)", out, re.M)
+    assert shown == [(str(v.version), v.operation) for v in db.versions(FUNCTIONS, limit=8)]
+    assert db.count_rows(FUNCTIONS, version=7) == left
 
 
 @pytest.mark.parametrize("pennon_root", ["local", "s3"], indirect=True)
@@ -89,4 +119,5 @@ def test_without_an_argument_it_makes_a_directory_and_says_which(tmp_path: Path)
         check=True,
     )
     root = re.match(r"root: (\S+)", done.stdout)[1]
+    assert Path(root).parent == tmp_path
     check(TestRoot(root), done.stdout)
