@@ -33,6 +33,8 @@ class _Known:
     newest: Newest
     asked: float
     """When somebody began to make sure of it last, by the monotonic clock."""
+    followed: bool = False
+    """Whether this process itself committed on top of it: there is no need to ask."""
 
 
 class Kept(Protocol):
@@ -51,6 +53,10 @@ class Kept(Protocol):
 
     def is_written(self, location: str, store: ObjectStore, base: str, since: float | None) -> bool:
         """Whether there surely is a version; False is also the answer to a doubt."""
+        ...
+
+    def follow(self, location: str) -> None:
+        """Note that this process committed to a dataset."""
         ...
 
 
@@ -95,14 +101,15 @@ class Handles:
         if known is not None:
             if since is not None and known.asked >= since:
                 return clone(known.handle)
-            if known.newest.holds(store, base):
+            if not known.followed and known.newest.holds(store, base):
                 known.asked = max(known.asked, asked)
                 return clone(known.handle)
         look = Look.now(store, base)
         handle = open()
         new = _Known(handle, Newest.of(handle, look), asked)
-        if known is not None and known.newest.named is False and known.newest.same(new.newest):
-            new.newest.named = False
+        if known is not None and (known.followed or known.newest.same(new.newest)):
+            # A commit names its manifest as the one below it is named.
+            new.newest.named = known.newest.named
         self._keep(location, new)
         return clone(handle)
 
@@ -116,14 +123,12 @@ class Handles:
             return False
         return (since is not None and known.asked >= since) or known.newest.is_there(store, base)
 
-    def forget(self, location: str | None = None) -> None:
-        """Forget a dataset and its branches, or all."""
+    def follow(self, location: str) -> None:
+        """Note that this process committed to a dataset: what is known is not the newest."""
         with self._lock:
-            if location is None:
-                self._known.clear()
-                return
-            for key in [k for k in self._known if k == location or k.startswith(f"{location}/")]:
-                del self._known[key]
+            known = self._known.get(location)
+            if known is not None:
+                known.followed = True
 
     def _keep(self, location: str, new: _Known) -> None:
         with self._lock:

@@ -293,6 +293,7 @@ def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:
     Raises:
         OutcomeUnknown: Versions were cleaned up that would have told.
     """
+    place.handles.follow(place.location)
     head = place.open()
     if head.version == version or not files or files & _present(head).keys():
         return True

@@ -67,6 +67,9 @@ class _Pinning:
         """Whether it is pinned."""
         return location in self.pin.handles
 
+    def follow(self, location: str) -> None:
+        """Do nothing: what is pinned is not written to."""
+
 
 class LanceSnapshot(Snapshot, LanceBackend):
     """A snapshot of tables on Lance.
