@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pennon.errors import (
     BranchNotFound,
     CommitConflict,
     InvalidOption,
+    SchemaMismatch,
     TableNotFound,
     VersionNotFound,
 )
-from pennon.storage.abc import StorageBackend
+from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.testing._storage_branches import refused, three_versions
 
 __all__ = ["VersionCases"]
@@ -22,6 +24,53 @@ class VersionCases:
 
     def reopen(self, backend: StorageBackend) -> StorageBackend:
         raise NotImplementedError
+
+    def test_rows_keep_their_ids(self, backend: StorageBackend) -> None:
+        def ids(**where: Any) -> dict[int, int]:
+            request = ScanRequest("t", columns=["id"], with_row_id=True, **where)
+            found = backend.scan(request).read_all().to_pylist()
+            return {row["id"]: row["_rowid"] for row in found}
+
+        rows = [{"id": n, "v": n} for n in range(4)]
+        backend.create_table("t", rows, primary_key="id")
+        first = ids()
+        backend.delete_rows("t", "id = 1")
+        backend.update("t", {"v": "v + 10"}, where="id = 2")
+        backend.merge_insert("t", [{"id": 3, "v": 30}, {"id": 4, "v": 4}])
+        now = ids()
+        assert {n: now[n] for n in (0, 2, 3)} == {n: first[n] for n in (0, 2, 3)}
+        assert len(set(now.values())) == 4
+        asked = [now[4], now[2], 10**6]
+        assert backend.take("t", row_ids=asked)["id"].to_pylist() == [4, 2]
+        assert ids(version=1) == first
+        backend.create_branch("t", "b", version=1)
+        backend.write("t", [{"id": 9, "v": 9}], branch="b")
+        branched = ids(branch="b")
+        assert {n: branched[n] for n in range(4)} == first
+
+    def test_difference_of_two_versions(self, backend: StorageBackend) -> None:
+        def told(a: int, b: int) -> set[tuple[str, int, int]]:
+            found = backend.diff("t", a, b).read_all().to_pylist()
+            return {(row["_change"], row["id"], row["v"]) for row in found}
+
+        rows = [{"id": n, "v": n} for n in range(4)]
+        backend.create_table("t", rows, primary_key="id")
+        backend.delete_rows("t", "id = 1")
+        backend.update("t", {"v": "v + 10"}, where="id = 2")
+        backend.merge_insert("t", [{"id": 3, "v": 30}, {"id": 4, "v": 4}])
+        assert told(1, 4) == {
+            ("deleted", 1, 1),
+            ("updated", 2, 12),
+            ("updated", 3, 30),
+            ("inserted", 4, 4),
+        }
+        assert told(2, 3) == {("updated", 2, 12)}
+        assert told(4, 3) == {("updated", 3, 3), ("deleted", 4, 4)}
+        back = backend.rollback_table("t", 1).version
+        assert told(1, back) == set()
+        backend.add_columns("t", {"w": "v"})
+        refused(SchemaMismatch, lambda: backend.diff("t", 1, back + 1))
+        refused(VersionNotFound, lambda: backend.diff("t", 1, back + 2))
 
     def test_versions_tell_what_was_done(self, backend: StorageBackend) -> None:
         before = datetime.now(UTC) - timedelta(minutes=5)

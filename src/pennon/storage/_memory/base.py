@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +22,7 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.memory import MemoryNamespace
 from pennon.namespaces.names import parse_id, show_id
+from pennon.storage._memory.lineage import Lineage
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo
@@ -83,6 +85,40 @@ class MemoryTable:
         default_factory=dict[int, dict[str, "MemoryIndex"]]
     )
     """The indexes by name, of each version that has others than the one before it."""
+    lineages: list[Lineage] = field(default_factory=list[Lineage])
+    """Which rows the versions have."""
+    rows_made: int = 0
+    """How many ids of rows were given away."""
+
+    def __post_init__(self) -> None:
+        if not self.lineages:
+            self.rows_made = self.versions[0].num_rows
+            self.lineages.append(Lineage.fresh(self.rows_made, self.first, 0))
+
+    def add(
+        self,
+        rows: pa.Table,
+        *,
+        kept: Sequence[int] | None = None,
+        touched: Collection[int] = (),
+        like: int | None = None,
+    ) -> None:
+        """Make the next version.
+
+        Args:
+            rows: Its rows: those that stay, then new ones.
+            kept: The positions of those that stay; None for all.
+            touched: The positions of those that change.
+            like: The version whose rows it has instead.
+        """
+        version, before = self.latest + 1, self.lineages[-1]
+        now = before.then(rows.num_rows, version, self.rows_made, kept, touched)
+        if like is not None:
+            now = self.lineages[like - self.first]
+        self.rows_made = max(self.rows_made, *(n + 1 for n in now.ids), 0)
+        # Readers do not lock: they look for a version first.
+        self.lineages.append(now)
+        self.versions.append(rows)
 
     @property
     def latest(self) -> int:
@@ -116,7 +152,7 @@ class MemoryTable:
         kept = {n: i for n, i in wanted.items() if i.fits(rows.schema)}
         for name, index in kept.items():
             before = self.indexes_at(self.latest)
-            self.versions.append(rows)
+            self.add(rows)
             self.receipt(id, "rebuild_index", f"{made.write_id}/{name}", 0)
             self.indexes[self.latest] = {**before, name: replace(index, version=self.latest - 1)}
         done = replace(
@@ -216,6 +252,17 @@ class MemoryBase:
 
     def _numbered(self, table: IdLike, ref: Ref) -> tuple[Id, int, pa.Table]:
         """Return the version that is meant, and its rows."""
+        id, there, version = self._state(table, ref)
+        return id, version, there.versions[version - there.first]
+
+    def _with_ids(self, table: IdLike, ref: Ref) -> tuple[Id, pa.Table, tuple[int, ...]]:
+        """Return the rows of the state that is meant, and their ids."""
+        id, there, version = self._state(table, ref)
+        place = version - there.first
+        return id, there.versions[place], there.lineages[place].ids
+
+    def _state(self, table: IdLike, ref: Ref) -> tuple[Id, MemoryTable, int]:
+        """Return the branch and the version that are meant."""
         id, held = self._held(table)
         branch, version = ref.branch, ref.version
         if ref.tag is not None:
@@ -232,14 +279,13 @@ class MemoryBase:
             version = there.first - 1 + bisect_right(there.times, ref.as_of)
         if version is None:
             version = there.latest
-        rows = there.at(version)
-        if rows is None:
+        if there.at(version) is None:
             raise VersionNotFound(
                 f"{show_id(id)} has no such version ({ref}); versions {there.first} to "
                 f"{there.latest} are kept.",
                 table=id,
             )
-        return id, version, rows
+        return id, there, version
 
 
 def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:

@@ -50,7 +50,14 @@ class MemoryBranches(MemoryBase, Branches):
                 )
             rows = parent.at(number)
             assert rows is not None
-            made = MemoryTable([rows], branch=name, first=number, parent=parent.branch)
+            made = MemoryTable(
+                [rows],
+                branch=name,
+                first=number,
+                parent=parent.branch,
+                lineages=[parent.lineages[number - parent.first]],
+                rows_made=parent.rows_made,
+            )
             made.times.append(made.created_at)
             made.indexes[number] = parent.indexes_at(number)
             made.history[number] = VersionInfo(

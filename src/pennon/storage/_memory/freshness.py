@@ -42,6 +42,7 @@ def frozen(table: MemoryTable) -> MemoryTable:
         return replace(
             table,
             versions=list(table.versions),
+            lineages=list(table.lineages),
             times=list(table.times),
             receipts=dict(table.receipts),
             history=dict(table.history),

@@ -16,8 +16,11 @@ __all__ = ["merged", "set_rows"]
 
 def merged(
     rows: pa.Table, source: pa.Table, key: Sequence[str], rules: MergeRules, table: str
-) -> tuple[pa.Table, int, int, int]:
-    """Return the rows after a merge, and how many were inserted, updated and deleted.
+) -> tuple[pa.Table, int, int, int, list[int], list[int]]:
+    """Return the rows after a merge, and what was done to which.
+
+    That is how many were inserted, updated and deleted, the positions of those that stay, which
+    come before the new ones, and of those that change.
 
     Raises:
         DuplicateKey: The rules say to fail on a key that is there.
@@ -41,8 +44,9 @@ def merged(
         columns = [n for n in source.schema.names if n not in key]
         values = _take(source, [n for _, n in changed]).select(columns)
         after = set_rows(rows, [n for n, _ in changed], values)
-    kept = _take(after, [n for n in range(rows.num_rows) if n not in gone])
-    return _with(kept, _take(source, new)), len(new), len(changed), len(gone)
+    stay = [n for n in range(rows.num_rows) if n not in gone]
+    made = _with(_take(after, stay), _take(source, new))
+    return made, len(new), len(changed), len(gone), stay, [n for n, _ in changed]
 
 
 def set_rows(rows: pa.Table, found: Sequence[int], new: pa.Table) -> pa.Table:

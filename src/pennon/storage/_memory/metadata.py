@@ -87,7 +87,7 @@ class MemoryMetadata(MemoryBase, Metadata):
             changed = _changed(rows.schema, of_schema, of_columns, id)
             if not self._namespace.table_exists(id) or self._held(table, branch)[1] is not held:
                 raise moved(id)
-            held.versions.append(rows.cast(changed))
+            held.add(rows.cast(changed))
             return held.receipt(id, "metadata", named, 0, message=commit_message)
 
 

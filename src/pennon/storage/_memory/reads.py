@@ -32,13 +32,13 @@ __all__ = ["MemoryReads"]
 
 
 class MemoryReads(MemoryBase, Reads):
-    """Reading rows, in memory. A row id is the position of the row in its version."""
+    """Reading rows, in memory."""
 
     def scan(self, request: ScanRequest | IdLike) -> pa.RecordBatchReader:
         """Stream rows; see :meth:`StorageBackend.scan`."""
         asked = request if isinstance(request, ScanRequest) else ScanRequest(request)
-        id, rows = self._at(asked.table, asked.ref)
-        found = _selected(rows, asked, id)
+        id, rows, known = self._with_ids(asked.table, asked.ref)
+        found = _selected(rows, asked, id, known)
         return found.combine_chunks().to_reader(max_chunksize=asked.batch_size)
 
     def count_rows(
@@ -74,13 +74,14 @@ class MemoryReads(MemoryBase, Reads):
 
         check_one_of(keys, row_ids)
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
-        id, rows = self._at(table, ref)
+        id, rows, known = self._with_ids(table, ref)
         if keys is not None:
             names, wanted, filter = key_filter(keys, rows.schema, id)
             there = ScanRequest(id, columns=names, filter=filter, with_row_id=True)
-            row_ids = picked(_selected(rows, there, id), names, wanted)[ROW_ID].to_pylist()
-        ids = [i for i in check_row_ids(row_ids or ()) if i < rows.num_rows]
-        some = rows.take(pa.array(ids, pa.int64()))
+            row_ids = picked(_selected(rows, there, id, known), names, wanted)[ROW_ID].to_pylist()
+        place = {row: n for n, row in enumerate(known)}
+        found = [place[i] for i in check_row_ids(row_ids or ()) if i in place]
+        some = rows.take(pa.array(found, pa.int64()))
         return _selected(some, ScanRequest(id, columns=columns), id)
 
     def sample(
@@ -133,8 +134,17 @@ def _positions(rows: pa.Table, filter: Expr | str | None, id: Id) -> pa.ChunkedA
     return positions(rows, filter, show_id(id), id)
 
 
-def _selected(rows: pa.Table, asked: ScanRequest, id: Id) -> pa.Table:
-    """Return the rows and columns that are asked for."""
+def _selected(rows: pa.Table, asked: ScanRequest, id: Id, known: Sequence[int] = ()) -> pa.Table:
+    """Return the rows and columns that are asked for.
+
+    Args:
+        rows: All rows.
+        asked: Which of them.
+        id: The table, for errors.
+        known: The ids of all rows, if they are to be returned.
+    """
+    import pyarrow as pa
+
     order = asked.ordering
     if asked.computed is None:
         check_columns(asked.names or (), rows.schema, id)
@@ -144,7 +154,9 @@ def _selected(rows: pa.Table, asked: ScanRequest, id: Id) -> pa.Table:
         ids = ids.take(_sorted(rows.take(ids), order))
     ids = ids.slice(min(asked.offset, len(ids)), asked.limit)
     found = _projected(rows.take(ids), asked, id)
-    return found.append_column(ROW_ID, ids) if asked.with_row_id else found
+    if not asked.with_row_id:
+        return found
+    return found.append_column(ROW_ID, pa.array(known, pa.uint64()).take(ids))
 
 
 def _projected(rows: pa.Table, asked: ScanRequest, id: Id) -> pa.Table:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pennon.errors import CommitConflict, Unsupported
+from pennon.errors import CommitConflict, SchemaMismatch
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
 from pennon.storage._arguments import check_durability, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
+from pennon.storage._memory.lineage import compared
 from pennon.storage.abc.types import CommitReceipt, Durability
-from pennon.storage.abc.versions import VersionInfo, Versions, check_page
+from pennon.storage.abc.versions import CHANGE, VersionInfo, Versions, check_page
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ class MemoryVersions(MemoryBase, Versions):
                 raise moved(id)
             gone = held.versions[-1].num_rows
             before = held.indexes_at(version)
-            held.versions.append(old)
+            if expected is None:
+                held.add(old, like=version)
+            else:
+                held.add(old, kept=())
             made = held.receipt(
                 id, "rollback", named, old.num_rows, deleted=gone, message=commit_message
             )
@@ -86,11 +90,25 @@ class MemoryVersions(MemoryBase, Versions):
     def diff(
         self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN
     ) -> pa.RecordBatchReader:
-        """Refused; see :meth:`Versions.diff`."""
-        self._at(table, Ref(branch=branch, version=from_version))
-        id, _ = self._at(table, Ref(branch=branch, version=to_version))
-        raise Unsupported(
-            f"{show_id(id)} is in memory, where rows have no stable ids, so what became of a row "
-            "cannot be told; keep it on disk or in a bucket.",
-            table=id,
+        """Stream the rows that differ; see :meth:`Versions.diff`."""
+        import pyarrow as pa
+
+        states = [Ref(branch=branch, version=v) for v in (from_version, to_version)]
+        (id, held, _), _ = (self._state(table, ref) for ref in states)
+        old, new = (
+            (held.versions[v - held.first], held.lineages[v - held.first])
+            for v in (from_version, to_version)
         )
+        schema = new[0].schema
+        if not old[0].schema.equals(schema):
+            raise SchemaMismatch(
+                f"The columns of {show_id(id)} differ between versions {from_version} and "
+                f"{to_version}; compare two scans instead.",
+                table=id,
+            )
+        shown = schema.append(pa.field(CHANGE, pa.string(), nullable=False))
+        found = [
+            pa.table([*rows.columns, pa.array([what] * rows.num_rows, pa.string())], schema=shown)
+            for what, rows in compared(old, new)
+        ]
+        return pa.concat_tables(found).to_reader()

@@ -66,6 +66,10 @@ class Change:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    kept: Sequence[int] | None = None
+    """The positions of the rows that stay, before the new ones; None for all."""
+    touched: Sequence[int] = ()
+    """The positions of those that change."""
     indexes: Callable[[dict[str, MemoryIndex]], dict[str, MemoryIndex]] | None = None
     """What becomes of the indexes; None if they stay."""
 
@@ -153,7 +157,7 @@ class MemoryWrites(MemoryBase, Writes):
             table,
             branch,
             asked,
-            lambda rows: Change(rows.slice(0, 0), deleted=rows.num_rows) if rows else None,
+            lambda rows: Change(rows.slice(0, 0), deleted=rows.num_rows, kept=()) if rows else None,
         )
 
     def delete_rows(
@@ -184,7 +188,7 @@ class MemoryWrites(MemoryBase, Writes):
                 return None
             gone = set(found)
             left = [n for n in range(rows.num_rows) if n not in gone]
-            return Change(rows.take(pa.array(left, pa.int64())), deleted=len(found))
+            return Change(rows.take(pa.array(left, pa.int64())), deleted=len(found), kept=left)
 
         return self._once(table, branch, asked, change)
 
@@ -213,7 +217,7 @@ class MemoryWrites(MemoryBase, Writes):
             if not found:
                 return None
             new = cast_values(new, expressions, rows.schema, shown)
-            return Change(set_rows(rows, found, new), updated=len(found))
+            return Change(set_rows(rows, found, new), updated=len(found), touched=found)
 
         return self._once(table, branch, asked, change)
 
@@ -265,7 +269,7 @@ class MemoryWrites(MemoryBase, Writes):
 
         def change(rows: pa.Table) -> Change | None:
             made = merged(rows, source, key, rules, shown)
-            return Change(*made) if any(made[1:]) else None
+            return Change(*made) if any(made[1:4]) else None
 
         return self._once(table, branch, asked, change)
 
@@ -331,7 +335,7 @@ class MemoryWrites(MemoryBase, Writes):
             if not self._namespace.table_exists(id) or not self._is(table, branch, held):
                 raise moved(id)
             before = held.indexes_at(held.latest)
-            held.versions.append(made.rows)
+            held.add(made.rows, kept=made.kept, touched=made.touched)
             done = held.receipt(
                 id,
                 asked.operation,
@@ -351,4 +355,4 @@ class MemoryWrites(MemoryBase, Writes):
 
 
 def _replaced(rows: pa.Table, new: pa.Table) -> Change:
-    return Change(new, inserted=new.num_rows, deleted=rows.num_rows)
+    return Change(new, inserted=new.num_rows, deleted=rows.num_rows, kept=())
