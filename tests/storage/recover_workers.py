@@ -12,7 +12,7 @@ from typing import Any
 from merge_workers import SCHEMA
 from workers import kept
 
-from pennon.errors import Conflict, NotFound, TableAlreadyExists
+from pennon.errors import AlreadyExists, Conflict, NotFound
 from pennon.objects.abc import ObjectStore
 from pennon.storage._lance import repair
 from pennon.storage.abc import StorageBackend
@@ -99,6 +99,20 @@ def interrupted(root: TestRoot, step: str) -> None:
 
             before(rebuilds, "create")
             db.write("t", [{"id": 1}, {"id": 2}], mode="overwrite")
+        case "index: built":
+            before(lance.LanceDataset, "commit", lambda *a, **_: "_t" in str(a[0].uri))
+            db.create_scalar_index("t", "n")
+        case _ if step.startswith("branch"):
+            _interrupted_branch(db, step)
+        case _:
+            before(ObjectStore, "delete_directory")
+            db.drop_table("t")
+
+
+def _interrupted_branch(db: StorageBackend, step: str) -> None:
+    import lance
+
+    match step:
         case "branch: claimed":
             before(lance.LanceDataset, "create_branch")
             db.create_branch("t", "b")
@@ -112,16 +126,13 @@ def interrupted(root: TestRoot, step: str) -> None:
             db.write("t", [{"id": 30}], branch="b")
             before(branches, "_check_unused")
             db.delete_branch("t", "b")
-        case "branch: deleted":
+        case _:
             from pennon.storage._lance import branches
 
             db.create_branch("t", "b")
             db.write("t", [{"id": 30}], branch="b")
             before(branches, "_remove")
             db.delete_branch("t", "b")
-        case _:
-            before(ObjectStore, "delete_directory")
-            db.drop_table("t")
 
 
 def wild(root: TestRoot, seed: int, log: str) -> None:
@@ -153,6 +164,6 @@ def _one(db: StorageBackend, rng: random.Random) -> str:
                 db.delete_branch("t", f"b{rng.randrange(3)}")
             case _:
                 db.update_indexes("t")
-    except (Conflict, NotFound, TableAlreadyExists):
+    except (AlreadyExists, Conflict, NotFound):
         pass
     return ""

@@ -211,6 +211,23 @@ def test_files_that_no_version_names_go_after_a_week(local_root: str) -> None:
     assert db.count_rows("t") == 40
 
 
+def test_a_table_of_another_tool(local_root: str) -> None:
+    """Without stable row ids a compaction moves the indexes along, in a commit nobody can read."""
+    db = pennon.open(local_root)
+    place = db.namespace.declare_table("t").location
+    foreign = lance.write_dataset(pa.table({"id": range(10)}), place, enable_stable_row_ids=False)
+    foreign.insert(pa.table({"id": range(10, 20)}))
+    foreign.create_scalar_index("id", "BTREE")
+    db.write("t", [{"id": 20}], write_id="w")
+    report = db.optimize_table("t")
+    assert report.fragments_removed >= 2
+    assert [db.count_rows("t", f"id = {n}") for n in (0, 15, 20, 21)] == [1, 1, 1, 0]
+    assert db.write("t", [{"id": 20}], write_id="w").version == 4
+    assert db.write("t", [{"id": 21}], write_id="v").rows_inserted == 1
+    assert db.recover(alone=True).findings == ()
+    assert "compact" in [v.operation for v in db.versions("t")]
+
+
 def test_a_deadline_ends_the_work_not_the_call(local_root: str) -> None:
     db = pennon.open(local_root)
     stocked(db, 4)

@@ -32,6 +32,7 @@ FOUND = {
     "merge: twins, failing": ["key"],
     "merge: aligned": ["key"],
     "overwrite: indexes": ["index"],
+    "index: built": [],
     "branch: claimed": ["branch"],
     "branch: made": [],
     "branch: being deleted": ["branch"],
@@ -118,6 +119,10 @@ def check(db: StorageBackend, step: str) -> None:
     if step.startswith("create"):
         assert not db.table_exists("new")
         assert db.create_table("new", [{"id": 2}]).version == 1
+    if step == "index: built":
+        # Its files are taken by the retention; nobody sees them.
+        assert [i.columns for i in db.list_indexes("t")] == [("by",)]
+        assert db.create_scalar_index("t", "n").rows_indexed == len(there)
     if step == "append: noted":
         assert db.write("t", [{"id": 90}], write_id="noted").rows_inserted == 1
         assert rows(db).keys() == {*there, 90}

@@ -164,7 +164,8 @@ def _history(place: Place) -> list[_Commit]:
         try:
             with contextlib.suppress(NotFound), translated(place.name, place.secrets):
                 found: Any = place.open(version).read_transaction(version)
-                return _Commit(version, dict(found.transaction_properties))
+                if found is not None:
+                    return _Commit(version, dict(found.transaction_properties or {}))
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
             pass
