@@ -129,6 +129,7 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("corrupt", re.compile(_CORRUPT)),
     ("unreachable", re.compile(_UNREACHABLE)),
 )
+_KEYS = re.compile(r".*with key values: ")
 _PREFIX = re.compile(
     r"^(?:External error: |Invalid user input: |LanceError\(\w+\): |C Data interface error: )+"
 )
@@ -205,8 +206,8 @@ def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> 
 def _rows_failed(what: Meaning, table: str, said: str) -> PennonError:
     if what == "duplicate":
         return DuplicateKey(
-            f"A row with a key of the data is in {table} already ({said}); update it instead, or "
-            "leave it out.",
+            f"A row with a key of the data is in {table} already ({_KEYS.sub('', said)}); update "
+            "it instead, or leave it out.",
             table=table,
         )
     return SchemaMismatch(f"The rows do not fit {table}: {said}.", table=table)
