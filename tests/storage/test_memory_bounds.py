@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import pennon
 from pennon import ScanRequest
-from pennon.errors import InvalidOption
+from pennon.errors import InvalidInput, InvalidOption
 from pennon.storage.abc import StorageBackend
 
 MIB = 1 << 20
@@ -104,3 +105,34 @@ def test_no_rows_have_columns_too(tmp_path: Path) -> None:
     schema = pa.schema([("id", pa.int64())])
     db.create_table("t", schema=schema)
     assert db.scan(ScanRequest("t", memory_budget=BUDGET)).read_all() == schema.empty_table()
+
+
+@pytest.mark.parametrize("root", ["memory://", ""])
+def test_data_too_large_for_one_merge_are_refused_before_all_are_read(
+    tmp_path: Path, root: str
+) -> None:
+    db = pennon.open(root or str(tmp_path))
+    schema = pa.schema([("id", pa.int64()), ("text", pa.string())])
+    db.create_table("t", schema=schema, primary_key="id")
+    text = pa.array(["x" * MIB]).take(pa.array([0] * 64))
+    taken: list[int] = []
+
+    def source() -> Iterator[pa.RecordBatch]:
+        for number in range(1000):
+            taken.append(number)
+            ids = pa.array(range(number * 64, number * 64 + 64), pa.int64())
+            yield pa.record_batch([ids, text], schema=schema)
+
+    with pytest.raises(InvalidInput, match="in parts"):
+        db.merge_insert("t", pa.RecordBatchReader.from_batches(schema, source()))
+    assert len(taken) < 20
+    with pytest.raises(InvalidInput, match="in parts"):
+        db.write("t", pa.RecordBatchReader.from_batches(schema, source()), check_keys=True)
+    assert db.get_table_version("t") == 1
+
+
+def test_a_merge_holds_its_data_a_few_times(large: tuple[Path, int]) -> None:
+    data = 40
+    inserted, peak = measured("merge", large[0], batches=data, first=(BATCHES - data // 2) * 1000)
+    assert inserted == data // 2 * 1000
+    assert peak < 8 * data * 1.5 * MIB

@@ -10,6 +10,7 @@ from pennon.arrow import to_reader
 from pennon.errors import (
     ColumnNotFound,
     DuplicateKey,
+    InvalidInput,
     InvalidOption,
     SchemaMismatch,
     did_you_mean,
@@ -20,7 +21,16 @@ from pennon.storage.keys import primary_key
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NEW_KEYS", "BySource", "Matched", "MergeRules", "NotMatched", "key_of", "source_of"]
+__all__ = [
+    "MERGE_BYTES",
+    "NEW_KEYS",
+    "BySource",
+    "Matched",
+    "MergeRules",
+    "NotMatched",
+    "key_of",
+    "source_of",
+]
 
 Matched = Literal["update", "ignore", "fail", "delete"]
 NotMatched = Literal["insert", "ignore"]
@@ -92,6 +102,8 @@ class MergeRules:
         return filter_sql(self.not_matched_by_source_if)
 
 
+MERGE_BYTES = 512 << 20
+"""Bytes of the data of one merge at most: Lance holds them several times."""
 NEW_KEYS = MergeRules(when_matched="fail")
 """The rules of an append that checks keys."""
 
@@ -128,33 +140,54 @@ def source_of(
         InvalidOption: They could bring a primary key twice, because another key is merged on.
         SchemaMismatch: They lack a column of the key, or one that an inserted row needs.
         DuplicateKey: Two of them have one key.
+        InvalidInput: They are larger than :data:`MERGE_BYTES`.
     """
-    rows = to_reader(data, schema, partial=True).read_all()
+    import pyarrow.compute as pc
+
+    reader = to_reader(data, schema, partial=True)
+    given = reader.schema.names
     declared = primary_key(schema)
     writes_key = rules.inserts or (
-        rules.when_matched == "update" and not set(declared).isdisjoint(rows.schema.names)
+        rules.when_matched == "update" and not set(declared).isdisjoint(given)
     )
     if declared and set(key) != set(declared) and writes_key:
         raise InvalidOption(
             f"{table} has the primary key {', '.join(declared)}; merge on it, because rows matched "
             f"by {', '.join(key)} could bring one key twice."
         )
-    missing = [n for n in key if n not in rows.schema.names]
+    missing = [n for n in key if n not in given]
     if rules.inserts:
-        given = rows.schema.names
         missing += [f.name for f in schema if not f.nullable and f.name not in given]
     if missing:
         raise SchemaMismatch(
             f"The data for {table} lack the column {missing[0]!r}, which a merge needs.",
             columns=tuple(missing),
         )
-    counted = rows.group_by(list(key)).aggregate([([], "count_all")]).to_pylist()
-    for row in counted:
+    rows = _read(reader, table)
+    counted = rows.group_by(list(key)).aggregate([([], "count_all")])
+    for row in counted.filter(pc.field("count_all") > 1).to_pylist():
         values = [row[name] for name in key]
-        if row["count_all"] > 1 and None not in values:
+        if None not in values:
             raise DuplicateKey(
                 f"{row['count_all']} rows of the data for {table} have the key "
                 f"{values[0] if len(values) == 1 else tuple(values)!r}; keep one of them.",
                 columns=tuple(key),
             )
     return rows
+
+
+def _read(reader: pa.RecordBatchReader, table: str) -> pa.Table:
+    """Read rows into memory, unless they are too many for one merge."""
+    import pyarrow as pa
+
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > MERGE_BYTES:
+            raise InvalidInput(
+                f"The data to merge into {table} are larger than {MERGE_BYTES >> 20} MiB, and a "
+                "merge holds them in memory; merge them in parts. Nothing was written.",
+            )
+    return pa.Table.from_batches(batches, reader.schema)
