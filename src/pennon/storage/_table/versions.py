@@ -120,7 +120,7 @@ class VersionsOfTable(TableBase):
             are in ``to_version``, ``"deleted"`` ones as they were in ``from_version``.
 
         Raises:
-            Unsupported: The rows have no stable ids: a table in memory, or made by other tools.
+            Unsupported: The rows have no stable ids: a table that other tools made.
             SchemaMismatch: The columns differ.
             VersionNotFound: The branch has no such version, or not any more.
             TableNotFound: No table has the id, or it is only declared.

@@ -268,8 +268,9 @@ class WritesOfTable(TableBase):
         readers see two only in between; that needs stable row ids, which tables made by pennon
         have. One that is appended after the merge is not seen.
 
-        The data are held in memory, and the key columns of the table are read. Data without some
-        columns leave those as they are, or NULL in rows that are inserted. A key with a NULL
+        The data are held in memory, about four times, and the key columns of the table are read;
+        data of more than 512 MiB are refused: merge them in parts. Data without some columns leave
+        those as they are, or NULL in rows that are inserted. A key with a NULL
         matches nothing.
 
         Args:
@@ -295,6 +296,7 @@ class WritesOfTable(TableBase):
             ColumnNotFound: The table has no such column.
             InvalidOption: No key at all, or rules that contradict each other.
             SchemaMismatch: The rows do not fit the table, or lack a column that is needed.
+            InvalidInput: The data are too large for one merge; nothing was written.
             InvalidFilter: A condition cannot be used.
         """
         return self.backend.merge_insert(
