@@ -344,7 +344,7 @@ def test_data_operations_go_to_the_server(rest: Namespace) -> None:
     assert n.count_table_rows({"id": ["u"]}).count == 3
 
 
-def test_a_server_is_not_asked_to_write_to_a_branch(rest: Namespace) -> None:
+def test_a_server_is_not_asked_about_branches_it_ignores(rest: Namespace) -> None:
     n = rest.to_lance()
     n.create_table({"id": ["t"]}, _ipc(ROWS))
     n.create_table_branch({"id": ["t"], "name": "dev"})
@@ -366,9 +366,25 @@ def test_a_server_is_not_asked_to_write_to_a_branch(rest: Namespace) -> None:
     assert [i.name for i in branch.describe_indices()] == ["id_btree"]
     assert n.get_table_tag_version({"id": ["t"], "tag": "here"}).branch == "dev"
     assert len(n.list_table_indices(at).indexes) == 1
+    assert n.describe_table_index_stats({**at, "index_name": "id_btree"}).num_indexed_rows == 4
+    query = {"k": 0, "vector": {}, "filter": "id < 12"}
+    assert "id_btree" in n.explain_table_query_plan({**at, "query": query})
+    assert "id_btree" in n.explain_table_query_plan({"id": ["t"], "query": {**query, **at}})
+    assert "id_btree" in n.analyze_table_query_plan({**at, **query})
+    known = n.describe_table({**at, "load_detailed_metadata": True})
+    assert known.version == branch.version
+    assert not known.managed_versioning
+    assert (
+        n.describe_table({"id": ["t"], "tag": "here", "load_detailed_metadata": True}).version == 2
+    )
+    dataset.create_scalar_index("id", "BTREE", name="id_btree")
+    n.drop_table_index({**at, "index_name": "id_btree"})
+    assert [i.index_name for i in n.list_table_indices({"id": ["t"]}).indexes] == ["id_btree"]
+    n.update_table_tag({**at, "tag": "here", "version": 3})
+    assert n.get_table_tag_version({"id": ["t"], "tag": "here"}).branch == "dev"
     assert _code(n.insert_into_table, {**at, "identity": {"api_key": "k"}}, _ipc(ROWS)) == 0
     assert _code(n.insert_into_table, {**at, "branch": "no"}, _ipc(ROWS)) == 22
-    assert n.insert_into_table({**at, "branch": "main"}, _ipc(ROWS)).version == 2
+    assert n.insert_into_table({**at, "branch": "main"}, _ipc(ROWS)).version == 3
 
 
 class _Echo(BaseHTTPRequestHandler):

@@ -277,6 +277,13 @@ class LanceNamespaceAdapter(LanceNamespace, abc.ABC):
 
     def _describe_on_server(self, server: RestNamespace, id: Id, request: Any) -> Any:
         # As it is, because the server may manage the versions of the table.
+        if request.tag or _names_branch(request):
+            _alone("describe_table", request, self)
+            plain = spec.DescribeTableRequest(id=list(id))
+            known = self._ask("describe_table", plain, spec.DescribeTableResponse)
+            answer = self._answer("describe_table", request)
+            answer.managed_versioning = known.managed_versioning
+            return answer
         answer = self._ask("describe_table", request, spec.DescribeTableResponse)
         if not answer.storage_options and server.client.settings.storage:
             info = server.describe_table(id)
@@ -376,11 +383,32 @@ _NEVER_ON_MAIN = frozenset(
     {
         *("insert_into_table", "merge_insert_into_table", "update_table", "delete_from_table"),
         *("alter_table_add_columns", "alter_table_alter_columns", "alter_table_drop_columns"),
-        *("create_table_index", "create_table_scalar_index", "list_table_indices"),
-        *("update_table_schema_metadata", "update_field_metadata", "create_table_tag"),
+        *("create_table_index", "create_table_scalar_index", "drop_table_index"),
+        *("list_table_indices", "describe_table_index_stats"),
+        *("update_table_schema_metadata", "update_field_metadata"),
+        *("create_table_tag", "update_table_tag"),
+        *("explain_table_query_plan", "analyze_table_query_plan", "describe_table"),
     }
 )
 """What pylance's server does on main, without a word, when a request names a branch."""
+
+
+def _names_branch(request: Any) -> bool:
+    inner = getattr(request, "query", None)
+    return any(getattr(r, "branch", None) not in (None, "main") for r in (request, inner))
+
+
+def _alone(operation: str, request: Any, server: object) -> None:
+    """Refuse what can only be done here to a request that is for the server.
+
+    Raises:
+        UnsupportedOperationError: It has an identity or a context of its own.
+    """
+    if request.identity or request.context:
+        raise UnsupportedOperationError(
+            f"{operation} on a branch is done here, not by the server of {server!r}, which may do "
+            "it on the main one; leave identity and context out."
+        )
 
 
 def _data_operation(name: str) -> Any:
@@ -392,17 +420,13 @@ def _data_operation(name: str) -> Any:
 
     def run(self: Any, request: Any, request_data: bytes | None = None) -> Any:
         asked = _read(request_type, request)
-        on_branch = name in _NEVER_ON_MAIN and asked.branch not in (None, "main")
+        on_branch = name in _NEVER_ON_MAIN and _names_branch(asked)
         try:
             if self._server is None:
                 return self._answer(name, asked, request_data)
             if not on_branch:
                 return self._ask(name, asked, response_type, request_data)
-            if asked.identity or asked.context:
-                raise UnsupportedOperationError(
-                    f"{name} on a branch is done here, not by the server of {self!r}, so that it "
-                    "cannot land on main; leave identity and context out."
-                )
+            _alone(name, asked, self)
             return self._answer(name, asked, request_data)
         except PennonError as error:
             raise from_error_code(error.code, error.message) from error
