@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pennon.config import StoreOptions, parse_options
@@ -47,8 +48,8 @@ class Place:
     @classmethod
     def of(cls, namespace: Namespace, info: TableInfo, branch: str = MAIN) -> Place:
         """Return the place of a branch of a table of a namespace."""
-        uri = parse_uri(info.location)
-        options = parse_options(uri, info.storage_options)
+        given = info.storage_options
+        uri, options = _parsed(info.location, tuple(given.items()) if given else None)
         session = namespace.session
         directory = replace(uri, path=uri.path.rpartition("/")[0])
         handles = session.shared(("handles", options.principal), Handles)
@@ -57,6 +58,8 @@ class Place:
 
     def on(self, branch: str) -> Place:
         """Return the place of another branch of the same table."""
+        if branch == self.branch:
+            return self
         base = parse_uri(self.info.location)
         uri = base if branch == MAIN else base.join("tree", branch)
         return replace(self, uri=uri, branch=branch)
@@ -179,6 +182,23 @@ class Place:
             return self.open(version)
         except (TableNotFound, BranchNotFound, VersionNotFound):
             return None
+
+
+def _parsed(location: str, options: tuple[tuple[str, str], ...] | None) -> tuple[Uri, StoreOptions]:
+    """Return where a table is and how it is reached; parsed once for each that comes again."""
+    if options is None and "://" in location:
+        # The environment is asked, which may change.
+        uri = parse_uri(location)
+        return uri, parse_options(uri)
+    return _parsed_before(location, options)
+
+
+@lru_cache(maxsize=256)
+def _parsed_before(
+    location: str, options: tuple[tuple[str, str], ...] | None
+) -> tuple[Uri, StoreOptions]:
+    uri = parse_uri(location)
+    return uri, parse_options(uri, dict(options) if options else None)
 
 
 def committed_at(handle: lance.LanceDataset) -> datetime:
