@@ -53,7 +53,12 @@ def check(root: TestRoot) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("what", ["append", "partial", "compact", "overwrite", "anything"])
+@pytest.mark.parametrize(
+    ("root", "what"),
+    [("local", w) for w in ("append", "partial", "compact", "overwrite")]
+    + [("local", "anything"), ("s3", "anything")],
+    indirect=["root"],
+)
 def test_builds_against_writers(
     root: TestRoot, racers: Racers, what: str, race_rounds: int
 ) -> None:
@@ -121,7 +126,11 @@ def test_builds_against_drop_and_recreate(root: TestRoot, racers: Racers, race_r
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize(
+    ("root", "empty"),
+    [("local", True), ("local", False), ("s3", True)],
+    indirect=["root"],
+)
 def test_upserts_with_an_index_on_the_key(
     root: TestRoot, racers: Racers, race_rounds: int, empty: bool
 ) -> None:

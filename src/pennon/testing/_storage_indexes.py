@@ -15,7 +15,7 @@ from pennon.errors import (
     InvalidOption,
     TableNotFound,
 )
-from pennon.storage.abc import IndexProgress, ScanRequest, StorageBackend
+from pennon.storage.abc import ColumnChange, IndexProgress, ScanRequest, StorageBackend
 from pennon.storage.indexing import BTree, FullText, IvfFlat, IvfPq, ZoneMap
 from pennon.testing._storage_branches import refused
 
@@ -277,6 +277,23 @@ class IndexCases:
         backend.merge_insert("t", rows(5, 7), on="id")
         assert backend.count_rows("t") == 12
         assert [backend.count_rows("t", f"id = {n}") for n in (0, 5, 11)] == [1, 1, 1]
+
+    def test_an_index_follows_its_column(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        backend.create_table("t", rows())
+        for column in ("id", "lang", "body"):
+            backend.create_scalar_index("t", column)
+        backend.alter_columns("t", {"lang": ColumnChange(name="language")})
+        found = {i.name: i.columns for i in backend.list_indexes("t")}
+        assert found == {"body_btree": ("body",), "id_btree": ("id",), "lang_btree": ("language",)}
+        assert backend.count_rows("t", "language = 'fr'") == COUNT // 3
+        backend.alter_columns("t", {"body": ColumnChange(type=pa.large_string())})
+        assert self.names(backend) == ["id_btree", "lang_btree"]
+        backend.drop_columns("t", "id")
+        backend.add_columns("t", {"id": pa.int64()})
+        assert self.names(backend) == ["lang_btree"]
+        assert backend.write("t", backend.scan("t").read_all(), mode="overwrite").indexes_rebuilt
 
     def test_a_field_of_a_struct_is_indexed(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": n, "at": {"x": n % 10}} for n in range(50)])

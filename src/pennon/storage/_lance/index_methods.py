@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace as changed
 from datetime import datetime
 
-from pennon.errors import CommitConflict, TableNotFound
+from pennon.errors import CommitConflict, IndexNotFound, TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.indexes import (
@@ -156,14 +156,21 @@ class LanceIndexes(LanceWrites, Indexes):
         place = self._place(table, branch)
         updated: list[IndexInfo] = []
         for name in chosen_names(names, known, place.name):
-            if known[name].rows_not_indexed:
-                mine = changed(asked, write_id=f"{asked.write_id}/{name}")
+            if not known[name].rows_not_indexed:
+                continue
+            mine = changed(asked, write_id=f"{asked.write_id}/{name}")
+            try:
                 made = self._once(
                     table, branch, mine, lambda at, m=mine, n=name: update(at, m, n, progress)
                 )
                 info = info_of(place, place.open(made.version), name)
-                if info != known[name]:
-                    updated.append(info)
+            except IndexNotFound:
+                if names is not None:
+                    raise
+                # Dropped by a rival: it is none of all indexes any more.
+                continue
+            if info != known[name]:
+                updated.append(info)
         return updated
 
     def list_indexes(

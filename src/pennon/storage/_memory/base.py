@@ -33,7 +33,7 @@ from pennon.storage.refs import MAIN, Ref, check_branch
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MemoryBase", "MemoryIndex", "MemoryTable", "branch_of", "moved"]
+__all__ = ["MemoryBase", "MemoryIndex", "MemoryTable", "branch_of", "moved", "renamed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +286,21 @@ class MemoryBase:
                 table=id,
             )
         return id, there, version
+
+
+def renamed(indexes: dict[str, MemoryIndex], columns: dict[str, str]) -> dict[str, MemoryIndex]:
+    """Return the indexes that are left when columns change.
+
+    Args:
+        indexes: Those there were.
+        columns: The columns that are still there, by the names they had.
+    """
+    found: dict[str, MemoryIndex] = {}
+    for name, index in indexes.items():
+        first, dot, inside = index.column.partition(".")
+        if first in columns:
+            found[name] = replace(index, column=f"{columns[first]}{dot}{inside}")
+    return found
 
 
 def branch_of(id: Id, held: MemoryTable, branch: str) -> MemoryTable:

@@ -16,6 +16,7 @@ from pennon.storage._columns import (
     check_dropped,
     wanted,
 )
+from pennon.storage._memory.base import renamed
 from pennon.storage._memory.writes import Asked, Change, MemoryWrites
 from pennon.storage.abc.columns import ColumnChange, NewColumns, Progress, TableColumns
 from pennon.storage.abc.types import CommitReceipt, Durability
@@ -85,7 +86,13 @@ class MemoryColumns(MemoryWrites, TableColumns):
                 cast_column(rows[old], new, old, shown)
                 for old, new in zip(rows.schema.names, after, strict=True)
             ]
-            return Change(pa.table(columns, schema=after))
+            # An index follows a column that gets another name, and is lost with its type.
+            kept = {
+                old.name: new.name
+                for old, new in zip(rows.schema, after, strict=True)
+                if old.type == new.type
+            }
+            return Change(pa.table(columns, schema=after), indexes=lambda had: renamed(had, kept))
 
         asked = Asked("alter_columns", write_id, deadline, commit_message, durability)
         return self._once(table, branch, asked, change)
@@ -104,12 +111,13 @@ class MemoryColumns(MemoryWrites, TableColumns):
         """Drop columns; see :meth:`TableColumns.drop_columns`."""
         shown = show_id(self._held(table, branch)[0])
         asked = Asked("drop_columns", write_id, deadline, commit_message, durability)
-        return self._once(
-            table,
-            branch,
-            asked,
-            lambda rows: Change(rows.drop_columns(check_dropped(columns, rows.schema, shown))),
-        )
+
+        def change(rows: pa.Table) -> Change:
+            left = rows.drop_columns(check_dropped(columns, rows.schema, shown))
+            kept = {name: name for name in left.schema.names}
+            return Change(left, indexes=lambda had: renamed(had, kept))
+
+        return self._once(table, branch, asked, change)
 
 
 def _with(rows: pa.Table, new: Wanted, shown: str) -> pa.Table:
