@@ -139,3 +139,13 @@ def through_pennon(_: int, uri: str, options: dict[str, str], what: str) -> None
         db.rename_table("u", "t")
     else:
         db.write("t", [{"id": 60}])
+
+
+def in_step(_: int, uri: str, options: dict[str, str], turns: int) -> None:
+    """Append to one table, then to the other, again and again."""
+    import pennon
+
+    db = pennon.open(uri, storage_options=options or None)
+    for turn in range(turns):
+        db.write("t", [{"id": turn}])
+        db.write("u", [{"id": turn}])

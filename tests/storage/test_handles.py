@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -14,11 +15,12 @@ import pytest
 
 import pennon
 from pennon import Eventual, ScanRequest
-from pennon.errors import InvalidOption, PennonError, TableNotFound
+from pennon.errors import CommitConflict, InvalidOption, PennonError, TableNotFound
 from pennon.namespaces import newest
 from pennon.storage._lance.handles import Handles
 from pennon.storage._lance.places import Place
 from pennon.storage.abc import StorageBackend
+from pennon.storage.snapshot import at_one_moment
 from pennon.testing.proxy import RecordingProxy
 from pennon.testing.races import Racers
 from pennon.testing.services import TestRoot
@@ -258,6 +260,36 @@ def test_a_snapshot_asks_nothing_to_be_fresh(s3_root: TestRoot, proxy: Recording
         db.write("t", [{"id": 1}])
         assert requests(proxy, lambda: still.count_rows("t")) == {}
         assert (still.count_rows("t"), db.count_rows("t")) == (1, 2)
+
+
+def test_a_snapshot_shows_one_moment(root: TestRoot, elsewhere: Racers) -> None:
+    """A process writes to one table, then to another: no snapshot may show the second ahead."""
+    db = opened(root)
+    for table in ("t", "u"):
+        db.create_table(table, [{"id": -1}])
+    turns, told = 12, []
+    writer = threading.Thread(
+        target=lambda: told.append(ask(elsewhere, workers.in_step, root.uri, root.options, turns))
+    )
+    writer.start()
+    seen: set[tuple[int, int]] = set()
+    while writer.is_alive() or not seen:
+        with db.snapshot(["u", "t"]) as still:
+            counts = still.count_rows("t"), still.count_rows("u")
+            assert (still.pins["t",], still.pins["u",]) == counts
+        assert counts[0] - counts[1] in {0, 1}, counts
+        seen.add(counts)
+    writer.join()
+    assert told == [None]
+    assert db.count_rows("t") == db.count_rows("u") == turns + 1
+
+
+def test_tables_that_never_rest() -> None:
+    states = itertools.count()
+    ids = [("t",), ("u",)]
+    with pytest.raises(CommitConflict, match="2 tables"):
+        at_one_moment(ids, lambda _: (next(states), None), 0.05)
+    assert at_one_moment(ids[:1], lambda _: (next(states), "kept"), 0.05) == {("t",): "kept"}
 
 
 # -- many at once ----------------------------------------------------------------------------------
