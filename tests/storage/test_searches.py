@@ -178,6 +178,18 @@ def test_a_narrow_filter_and_deletes_leave_k_rows(kind: str, tmp_path: Path) -> 
     assert after.num_rows < 4
 
 
+def test_room_is_made_for_no_more_rows_than_there_are(tmp_path: Path) -> None:
+    """Lance aborts the process when it finds no memory for k * refine_factor rows."""
+    db = pennon.open(tmp_path)
+    table(db)
+    db.create_vector_index("t", "v", "ivf_flat")
+    most = 2**31 - 1
+    found = db.vector_search("t", "v", [1, 0], k=most, refine_factor=most, nprobes=most)
+    assert found.num_rows == 300
+    assert db.full_text_search("t", "body", "common", k=most).num_rows == 300
+    assert db.hybrid_search("t", "v", [1, 0], "body", "common", k=most).num_rows == 300
+
+
 def test_explain_says_what_is_used(tmp_path: Path) -> None:
     db = pennon.open(tmp_path)
     data = table(db)

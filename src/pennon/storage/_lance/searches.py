@@ -174,14 +174,18 @@ class Searcher(Rows):
         else:
             check_columns(names or (), schema, self.id)
             columns = [*(schema.names if names is None else names), DISTANCE]
+        # Lance makes room for k * refine_factor rows, and aborts the process if it finds none.
+        total = max(self.handle.count_rows(), 1)
+        k = min(asked.k, total)
+        refine = asked.refine_factor and min(asked.refine_factor, -(-total // k))
         nearest = {
             "column": asked.column,
             "q": query,
-            "k": asked.k,
+            "k": k,
             "metric": asked.metric or (None if asked.use_index else self.measured_by(asked.column)),
             # As a maximum too, it would cost rows that are there.
             "minimum_nprobes": asked.nprobes,
-            "refine_factor": asked.refine_factor,
+            "refine_factor": refine,
             "ef": asked.ef,
             "distance_range": asked.distance_range,
             "use_index": asked.use_index,
@@ -222,16 +226,17 @@ class Searcher(Rows):
         if asked.columns is not None and not isinstance(asked.columns, Mapping):
             check_columns(asked.columns, self.schema, self.id)
         plan = self.text_plan(query)
+        k = min(asked.k, max(self.handle.count_rows(), 1))
         before = filter if asked.prefilter else None
         parts: list[pa.Table] = []
         if plan.through_index:
             options = self.index_options(plan, before)
             with self.reading():
-                parts.append(text.best(self.handle, text.to_lance(query), asked.k, **options))
+                parts.append(text.best(self.handle, text.to_lance(query), k, **options))
         if plan.in_memory:
-            parts.append(self._found_in_memory(query, plan, asked.k, before))
+            parts.append(self._found_in_memory(query, plan, k, before))
         found = pa.concat_tables(parts)
-        found = found.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")]).slice(0, asked.k)
+        found = found.sort_by([(SCORE, "descending"), (ROW_ID, "ascending")]).slice(0, k)
         return found if before == filter else self._filtered(found, filter)
 
     def _filtered(self, found: pa.Table, filter: str | None) -> pa.Table:

@@ -32,6 +32,7 @@ from pennon.storage.searching import (
 __all__ = ["Distances", "HybridSearch", "Search", "TextSearch", "VectorSearch"]
 
 Distances = tuple[float | None, float | None]
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +188,7 @@ class HybridSearch(Search):
                 "ReciprocalRank(), Weighted() or an object that has it."
             )
         if self.candidates is None:
-            object.__setattr__(self, "candidates", max(4 * self.k, 50))
+            object.__setattr__(self, "candidates", min(max(4 * self.k, 50), _MOST))
         _check_count("candidates", self.candidates)
         if self.candidates < self.k:  # pyright: ignore[reportOptionalOperand]
             raise InvalidOption(f"candidates={self.candidates} must be at least k={self.k}.")
@@ -282,8 +283,8 @@ def _check_column(column: object) -> None:
 
 
 def _check_count(option: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-        raise InvalidOption(f"{option}={value!r} must be a whole number from 1.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise InvalidOption(f"{option}={value!r} must be a whole number from 1 to {_MOST}.")
 
 
 def _check_metric(metric: object) -> None:
