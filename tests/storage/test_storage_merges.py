@@ -74,6 +74,25 @@ def test_upserts_of_new_keys(
 
 
 @pytest.mark.timeout(600)
+def test_upserts_into_an_empty_table_with_an_index(
+    base: TestRoot, racers: Racers, race_rounds: int
+) -> None:
+    root = fresh(base)
+    db = kept(root)
+    rounds = max(3, race_rounds // 8)
+    for number in range(rounds):
+        table = f"t{number}"
+        db.create_table(table, schema=SCHEMA)
+        db.create_scalar_index(table, "id")
+        outcomes = racers.run(upsert, root, table, [1, 2, 3])
+        assert all(o.won for o in outcomes), [o.text for o in outcomes]
+        assert sorted(db.scan(table).read_all()["id"].to_pylist()) == [1, 2, 3]
+        assert sum(o.value["inserted"] for o in outcomes) == 3
+        assert sum(o.value["updated"] for o in outcomes) == 3 * (PROCESSES - 1)
+        assert db.list_indexes(table)
+
+
+@pytest.mark.timeout(600)
 def test_every_kind_of_change_at_once(base: TestRoot, racers: Racers) -> None:
     root = fresh(base)
     db = kept(root)

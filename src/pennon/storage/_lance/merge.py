@@ -4,8 +4,8 @@ Lance's own commit of a merge cannot carry the identity of a write, and when the
 by hand, Lance does not see that two of them insert one key. So every merge that inserts also names
 the lowest-numbered fragment of the table as changed, unchanged as it is: two merges that began on
 one version then conflict, whoever made them, and the second is made anew on the result of the
-first. A table without fragments is overwritten strictly instead. Small upserts of a process that
-wait for one table are made together; see :mod:`.upserts`.
+first. A table without fragments is overwritten strictly instead, and its indexes are built anew.
+Small upserts of a process that wait for one table are made together; see :mod:`.upserts`.
 
 Rows that others insert without looking (an append, a merge of another tool) do not conflict with
 that. If any version came between the one a merge was made on and its own, the merge looks for keys
@@ -25,6 +25,7 @@ from pennon.storage._lance.fragments import discard, file_names, write_files
 from pennon.storage._lance.jobs import is_small, passed
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import mark, planned, rebuild
 from pennon.storage._lance.repair import intent, repaired
 from pennon.storage._lance.upserts import PLAIN, Upsert, upsert_all
 from pennon.storage.abc.types import CommitReceipt
@@ -78,7 +79,7 @@ def merge(
         return _prepare(place, head, source, key, rules, asked)
 
     with lane_of(place) as lane, lane.passing(deadline):
-        receipt = found or commit(place, asked, prepare, deadline)
+        receipt = rebuild(place, found or commit(place, asked, prepare, deadline), asked)
         if not rules.inserts or (base is not None and receipt.version <= base + 1):
             return receipt
         return repaired(place, receipt, source, key, rules, asked, deadline, base)
@@ -93,7 +94,7 @@ def _prepare(
     asked: Asked,
 ) -> Attempt | None:
     fragments = head.get_fragments()
-    if not fragments and not head.describe_indices():
+    if not fragments:
         return _fill(place, head, source, asked) if rules.inserts and source.num_rows else None
     with translated(place.name, place.secrets):
         transaction, counts = _builder(head, key, rules).execute_uncommitted(source)
@@ -107,7 +108,7 @@ def _prepare(
     if not inserted + updated + deleted:
         discard(place, (), *files)
         return None
-    if inserted and fragments:
+    if inserted:
         _add_sentinel(operation, fragments)
     # So that whoever finds a merge that died can do what it had left to do.
     said = intent(key, rules, source.schema.names, head.version) if inserted else {}
@@ -150,8 +151,13 @@ def _fill(place: Place, head: lance.LanceDataset, source: pa.Table, asked: Asked
         schema = head.schema
     reader = to_reader(source, schema)
     fragments = write_files(place, reader, head, mode="overwrite")
+    write = asked.write(source.num_rows)
+    indexes = planned(place, head, schema)
+    if indexes.kept:
+        mark(place, write, head.version + 1)
     return Attempt(
         LanceOperation.Overwrite(schema, fragments),
-        asked.write(source.num_rows),
+        write,
         file_names(fragments),
+        said=indexes.properties(),
     )

@@ -15,6 +15,7 @@ from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import Write
 from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, share
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.repair import repaired
 from pennon.storage.merging import MergeRules, key_of, source_of
 
@@ -140,14 +141,14 @@ def _upsert(
             fail(place, jobs, error)
         return
     share(jobs, writes, made)
-    if made.version <= base + 1:
-        return
-    for job in jobs:
+    for job in jobs if made.version > base + 1 else jobs[:1]:
         assert job.receipt is not None
         try:
-            job.receipt = repaired(
-                place, job.receipt, job.source, job.key, PLAIN, job.asked, deadline, base
-            )
+            job.receipt = rebuild(place, job.receipt, job.asked)
+            if made.version > base + 1:
+                job.receipt = repaired(
+                    place, job.receipt, job.source, job.key, PLAIN, job.asked, deadline, base
+                )
         except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
             job.receipt, job.error = None, error
 
