@@ -96,5 +96,5 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     install_services(session, required=False)
     quiet = {"LANCE_LOG": "error"}
-    session.run("python", "tests/bench/run.py", *session.posargs, env=quiet)
+    session.run("python", "tests/bench/run.py", env=quiet)
     session.run("python", "tests/bench/data.py", *session.posargs, env=quiet)

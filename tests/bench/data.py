@@ -3,7 +3,7 @@
 Each library works on a table of its own that holds the same rows; shown are medians. What a bar of
 the project asks is printed beside what was measured.
 
-    python tests/bench/data.py [--rows 5000000] [--rounds 15] [--only disk|s3] [--json FILE]
+    python tests/bench/data.py [--rows 5000000] [--rounds 15] [--only disk|s3|memory] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -316,9 +317,9 @@ class Bench:
                     table = f"{what}{turn}"
                     library.create(table, rows(0, 1000))
                     speeds[name].append(self._race(library, what, table))
-                    left[name].append(library.fragments(table))
+                    left[name].append(library.fragments(table) - 1)
                     check(library.scan(table), 1000 + WRITERS * WRITES)
-            for title, values in (("writes per second", speeds), ("fragments left", left)):
+            for title, values in (("writes per second", speeds), ("fragments added", left)):
                 self.found[f"{WRITERS} {what}, {title}"] = {
                     name: statistics.median(v) for name, v in values.items()
                 }
@@ -397,6 +398,24 @@ def requests(roots: dict[str, TestRoot]) -> Measures:
     return found
 
 
+def memory() -> dict[str, float]:
+    """Return by how many MiB a fresh process grew at most, over a table of 1.3 GiB."""
+    worker = Path(__file__).parent.parent / "storage" / "memory_worker.py"
+    works: dict[str, tuple[str, dict[str, Any]]] = {
+        "ingest of 1.3 GiB": ("fill", {"batches": 900}),
+        "scan with a budget of 128 MiB": ("scan", {"memory_budget": 128 << 20}),
+        "scan without a budget": ("scan", {}),
+        "merge of 105 MiB": ("merge", {"batches": 70, "first": 865_000}),
+    }
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as root:
+        for title, (what, options) in works.items():
+            command = [sys.executable, str(worker), what, root, json.dumps(options)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found[title] = json.loads(done.stdout)["peak"] / 2**20
+    return found
+
+
 def bars(found: Measures) -> list[tuple[str, str, bool]]:
     """Return what was asked, what was measured, and whether it is reached."""
     judged: list[tuple[str, str, bool]] = []
@@ -421,7 +440,7 @@ def bars(found: Measures) -> list[tuple[str, str, bool]]:
             judge(f"{what} / pylance", ratio(what, "pylance"), 1)
         elif what.endswith("appenders, writes per second"):
             judge(f"{what} / lancedb", ratio(what, "lancedb"), None, 10)
-        elif what.endswith("appenders, fragments left"):
+        elif what.endswith("appenders, fragments added"):
             judge(f"{what} / lancedb", ratio(what, "lancedb"), 0.1)
         elif what.endswith("upserters, writes per second"):
             judge(f"{what} / lancedb", ratio(what, "lancedb"), None, 3)
@@ -442,7 +461,12 @@ def show(title: str, found: Measures) -> None:
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything that is asked for."""
     result: dict[str, Any] = {"load": os.getloadavg()[0]}
-    if given.only != "s3":
+    if given.only in {None, "memory"}:
+        result["memory"] = memory()
+        print("\n## Peak memory of a fresh process, MiB\n\n| | pennon |\n|---|---|")
+        for what, size in result["memory"].items():
+            print(f"| {what} | {size:.0f} |")
+    if given.only in {None, "disk"}:
         with tempfile.TemporaryDirectory() as place:
             roots = {name: TestRoot(f"{place}/{name}") for name in LIBRARIES}
             for root in roots.values():
@@ -459,7 +483,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         for what, measured, good in judged:
             print(f"| {what} | {measured} | {'yes' if good else 'NO'} |")
         result |= {"disk": bench.found, "bars": judged}
-    if given.only != "disk":
+    if given.only in {None, "s3"}:
         with start_s3() as server:
             counts = requests({name: server.root() for name in LIBRARIES})
             show(f"Requests of one warm call, {server.what}", counts)
@@ -472,7 +496,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--versions", type=int, default=1000)
-    parser.add_argument("--only", choices=["disk", "s3"])
+    parser.add_argument("--only", choices=["disk", "s3", "memory"])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     versions = (f"{n} {importlib.metadata.version(n)}" for n in ("pennon", "pylance", "lancedb"))
