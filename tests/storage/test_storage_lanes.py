@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,3 +97,18 @@ def test_waiting_appends_share_a_data_file(local_root: str) -> None:
     assert db.count_rows("t") == 1 + 4 + 200_000
     folder = db.namespace.describe_table("t").location
     assert len(list(Path(folder, "data").iterdir())) == 1 + 2 + 1
+
+
+def test_a_schema_with_a_key_is_the_same_in_the_next_version(tmp_path: Path) -> None:
+    # Lance shows the metadata of a field in any order, so that schemas are not compared as text.
+    db = pennon.open(tmp_path)
+    rows = pa.table({"id": range(50_000), "x": [1.5] * 50_000})
+    db.create_table("t", rows.slice(0, 1), primary_key="id")
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from rows.to_batches()
+        db.write("t", rows.slice(0, 1))
+
+    for _ in range(8):
+        source = pa.RecordBatchReader.from_batches(rows.schema, batches())
+        assert db.write("t", source).rows_inserted == 50_000

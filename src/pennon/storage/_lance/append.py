@@ -38,7 +38,7 @@ class _Append(Job):
     data: Any
     batches: list[pa.RecordBatch] = field(default_factory=list["pa.RecordBatch"])
     fragments: list[Any] = field(default_factory=list[Any])
-    known: str | None = None
+    known: Any = None
     """The columns its rows were made for; None for those of the newest version."""
     write: Write = field(init=False)
 
@@ -46,7 +46,7 @@ class _Append(Job):
         """Make rows of the data: in memory if they are few, else in files."""
         self.batches, rest = few(to_reader(self.data, schema), FEW_BYTES)
         self.fragments = [] if rest is None else write_files(place, rest, head)
-        self.known = repr(head.lance_schema)
+        self.known = head.lance_schema
         rows = sum(f.physical_rows for f in self.fragments)
         self.write = self.asked.write(rows + sum(b.num_rows for b in self.batches))
         self.data = None
@@ -75,7 +75,7 @@ def _commit_all(place: Place, jobs: list[_Append], deadline: Deadline) -> None:
     try:
         head = place.open()
         with translated(place.name, place.secrets):
-            schema, columns = head.schema, repr(head.lance_schema)
+            schema, columns = head.schema, head.lance_schema
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
         fail(place, jobs, error)
         return
@@ -102,7 +102,7 @@ def _changed(place: Place) -> CommitConflict:
 
 
 def _commit_group(
-    place: Place, jobs: list[_Append], handle: lance.LanceDataset, columns: str, deadline: Deadline
+    place: Place, jobs: list[_Append], handle: lance.LanceDataset, columns: Any, deadline: Deadline
 ) -> None:
     """Commit jobs in one version."""
     import pyarrow as pa
@@ -115,7 +115,7 @@ def _commit_group(
     def prepare(head: lance.LanceDataset) -> Attempt | None:
         if not first.write.rows_inserted:
             return None
-        if head is not handle and repr(head.lance_schema) != columns:
+        if head is not handle and head.lance_schema != columns:
             raise _changed(place)
         if batches and not shared:
             rows = pa.RecordBatchReader.from_batches(batches[0].schema, iter(batches))

@@ -69,7 +69,7 @@ def _replace(
 ) -> CommitReceipt:
     with translated(place.name, place.secrets):
         target = handle.schema if schema is None else schema
-    known = repr(handle.lance_schema) if schema is None else None
+    known = handle.lance_schema if schema is None else None
     checked = checked_rows(to_reader(data, target), None)
     reader, any_rows = peek(checked)
     fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
@@ -88,7 +88,7 @@ class _New:
 
     schema: pa.Schema
     fragments: list[Any]
-    known: str | None = None
+    known: Any = None
     """The columns that it replaces; None for any."""
     only: int | None = None
     """The version that it replaces; None for the newest."""
@@ -106,7 +106,7 @@ def _put(
     def prepare(head: lance.LanceDataset) -> Attempt | None:
         if new.only is not None and head.version != new.only:
             raise _moved(place, new.only, head.version)
-        if new.known is not None and repr(head.lance_schema) != new.known:
+        if new.known is not None and head.lance_schema != new.known:
             raise CommitConflict(
                 f"The schema of {place.name} changed while rows were being written; read it, then "
                 "write them again.",
