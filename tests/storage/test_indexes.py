@@ -23,6 +23,7 @@ from pennon.errors import (
     InvalidOption,
     PennonError,
 )
+from pennon.storage._indexing import from_parameters, vector_index_for
 from pennon.storage.abc import IndexProgress, ScanRequest, StorageBackend
 from pennon.storage.indexing import (
     BloomFilter,
@@ -34,8 +35,6 @@ from pennon.storage.indexing import (
     IvfRq,
     MinHash,
     ZoneMap,
-    from_parameters,
-    vector_index_for,
 )
 from pennon.testing._storage_indexes import rows
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pennon.errors import InvalidInput, InvalidOption
 from pennon.namespaces.abc import Id
 from pennon.namespaces.names import show_id
+from pennon.storage._indexing import field_of
 from pennon.storage.abc.search_types import VectorSearch
-from pennon.storage.indexing import field_of
 from pennon.storage.searching import DISTANCE, QUERY_INDEX, RELEVANCE, SCORE
 
 if TYPE_CHECKING:

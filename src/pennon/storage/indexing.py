@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from pennon.errors import ColumnNotFound, IndexNotFound, InvalidInput, InvalidOption, did_you_mean
+from pennon.errors import InvalidInput, InvalidOption, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,14 +33,6 @@ __all__ = [
     "ScalarIndex",
     "VectorIndex",
     "ZoneMap",
-    "chosen_names",
-    "field_of",
-    "from_parameters",
-    "full_text",
-    "index_name",
-    "scalar_index",
-    "vector_index",
-    "vector_index_for",
 ]
 
 IndexKind = Literal[
@@ -87,9 +78,8 @@ Language = Literal[
 
 FEW_ROWS = 10_000
 """Up to so many rows every vector is compared: that is fast, and exact."""
-_MILLION = 1_000_000
-_LONGEST = 200
-_I = TypeVar("_I", bound="Index")
+MANY_ROWS = 1_000_000
+"""From so many rows on vectors are kept as small as can be, and graphs are split."""
 
 
 class Index:
@@ -513,7 +503,7 @@ class _Graph(VectorIndex):
         """Return how many partitions to make: one for each million rows, unless told."""
         if self.partitions is not None:
             return super().partitions_for(rows)
-        return max(1, rows // _MILLION)
+        return max(1, rows // MANY_ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -542,140 +532,6 @@ class IvfHnswSq(_Graph):
     """A graph as :class:`IvfHnswFlat` has, over vectors as :class:`IvfSq` keeps them."""
 
     kind = "ivf_hnsw_sq"
-
-
-_SCALAR: dict[str, type[ScalarIndex]] = {
-    cls.kind: cls for cls in (BTree, Bitmap, LabelList, NGram, ZoneMap, BloomFilter, RTree, MinHash)
-}
-_VECTOR: dict[str, type[VectorIndex]] = {
-    cls.kind: cls for cls in (IvfFlat, IvfPq, IvfSq, IvfRq, IvfHnswFlat, IvfHnswPq, IvfHnswSq)
-}
-_ALL: dict[str, type[Index]] = {**_SCALAR, **_VECTOR, FullText.kind: FullText}
-
-
-def scalar_index(kind: ScalarIndex | str) -> ScalarIndex:
-    """Return the parameters of an index for filters.
-
-    Raises:
-        InvalidOption: It is neither an object with parameters nor the name of a kind.
-    """
-    return kind if isinstance(kind, ScalarIndex) else _named(kind, _SCALAR, "kind")
-
-
-def full_text(config: FullText | None) -> FullText:
-    """Return the parameters of an index for full-text search.
-
-    Raises:
-        InvalidOption: It is something else.
-    """
-    if config is None:
-        return FullText()
-    if not isinstance(config, FullText):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"config={config!r} must be a FullText(...), or None.")
-    return config
-
-
-def vector_index(config: VectorIndex | str | None) -> VectorIndex | None:
-    """Return the parameters of an index for vectors; None if the table is to decide.
-
-    Raises:
-        InvalidOption: It is neither an object with parameters nor the name of a kind.
-    """
-    if config is None or isinstance(config, VectorIndex):
-        return config
-    return _named(config, _VECTOR, "config")
-
-
-def vector_index_for(field: pa.Field, rows: int) -> VectorIndex:
-    """Return what suits a column of so many vectors: exact if they are few."""
-    _, element, _ = _vectors(field)
-    if rows < FEW_ROWS or _is_bytes(element):
-        return IvfFlat()
-    return IvfSq() if rows < _MILLION else IvfPq()
-
-
-def _named(kind: object, known: Mapping[str, type[_I]], option: str) -> _I:
-    found = known.get(kind.lower()) if isinstance(kind, str) else None
-    if found is None:
-        hint = did_you_mean(kind if isinstance(kind, str) else "", known)
-        raise InvalidOption(f"{option}={kind!r} is no kind of index here; {hint}")
-    return found()
-
-
-def from_parameters(kind: str, parameters: Mapping[str, Any]) -> Index:
-    """Return the index of a kind with parameters as :meth:`Index.parameters` returns them.
-
-    Raises:
-        InvalidOption: There is no such kind or parameter.
-    """
-    if kind not in _ALL:
-        raise InvalidOption(f"{kind!r} is no kind of index; {did_you_mean(kind, _ALL)}")
-    names = {f.name for f in fields(_ALL[kind])}  # pyright: ignore[reportArgumentType]
-    unknown = next((name for name in parameters if name not in names), None)
-    if unknown is not None:
-        raise InvalidOption(
-            f"A {kind} index has no parameter {unknown!r}; {did_you_mean(unknown, names)}"
-        )
-    return _ALL[kind](**parameters)
-
-
-def index_name(name: str | None, column: str, suffix: str) -> str:
-    """Return the name of an index, made of its column if none is given.
-
-    Raises:
-        InvalidOption: It is empty, too long, or no text.
-    """
-    if name is None:
-        return f"{column}_{suffix}"
-    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"name={name!r} must be a text of 1 to {_LONGEST} characters, or None.")
-    return name
-
-
-def chosen_names(names: Sequence[str] | None, known: Iterable[str], table: str) -> list[str]:
-    """Return the names of indexes that are meant: all if None are given.
-
-    Raises:
-        IndexNotFound: There is none of such a name.
-        InvalidOption: It is no list of names.
-    """
-    if names is None:
-        return list(known)
-    if isinstance(names, str):
-        raise InvalidOption(f"names={names!r} must be a list of names, or None.")
-    there = set(known)
-    for name in names:
-        if name not in there:
-            raise IndexNotFound(
-                f"{table} has no index {name!r}; {did_you_mean(str(name), there)}", index=name
-            )
-    return list(dict.fromkeys(names))
-
-
-def field_of(schema: pa.Schema, column: str, table: str) -> pa.Field:
-    """Return a column, or a field of a struct by its path, as in ``"a.b"``.
-
-    Raises:
-        ColumnNotFound: There is none.
-    """
-    if column in schema.names:
-        return schema.field(column)
-    import pyarrow.types as t
-
-    first, *others = column.split(".") if isinstance(column, str) else [""]  # pyright: ignore[reportUnnecessaryIsInstance]
-    found: Any = schema.field(first) if first in schema.names else None
-    for name in others:
-        if found is None or not t.is_struct(found.type):
-            found = None
-            break
-        at = found.type.get_field_index(name)
-        found = found.type.field(at) if at >= 0 else None
-    if found is None:
-        raise ColumnNotFound(
-            f"{table} has no column {column!r}; {did_you_mean(str(column), schema.names)}",
-            columns=(column,),
-        )
-    return found
 
 
 def _vectors(field: pa.Field) -> tuple[int, Any, bool]:

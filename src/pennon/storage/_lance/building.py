@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import PennonError
+from pennon.storage._indexing import field_of, from_parameters, vector_index_for
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.watching import watched
@@ -23,9 +24,6 @@ from pennon.storage.indexing import (
     MinHash,
     VectorIndex,
     ZoneMap,
-    field_of,
-    from_parameters,
-    vector_index_for,
 )
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pennon.errors import CommitConflict, IndexNotFound, TableNotFound
 from pennon.namespaces.abc import IdLike
+from pennon.storage._indexing import chosen_names, full_text, index_name, scalar_index, vector_index
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.indexes import (
     Named,
@@ -21,17 +22,7 @@ from pennon.storage._lance.indexes import (
 from pennon.storage._lance.write_methods import LanceWrites
 from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexStats, Progress
 from pennon.storage.abc.types import CommitReceipt, Durability
-from pennon.storage.indexing import (
-    FullText,
-    Index,
-    ScalarIndex,
-    VectorIndex,
-    chosen_names,
-    full_text,
-    index_name,
-    scalar_index,
-    vector_index,
-)
+from pennon.storage.indexing import FullText, Index, ScalarIndex, VectorIndex
 from pennon.storage.refs import MAIN, Ref
 
 __all__ = ["LanceIndexes"]

@@ -16,6 +16,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.retry import Deadline
+from pennon.storage._indexing import field_of
 from pennon.storage._lance.building import (
     build,
     definition,
@@ -32,7 +33,7 @@ from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.indexes import IndexInfo, IndexStats, Progress
 from pennon.storage.abc.types import CommitReceipt
-from pennon.storage.indexing import Index, VectorIndex, field_of
+from pennon.storage.indexing import Index, VectorIndex
 
 if TYPE_CHECKING:
     import lance

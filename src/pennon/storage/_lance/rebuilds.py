@@ -20,6 +20,7 @@ from pennon.errors import (
     PennonError,
     VersionNotFound,
 )
+from pennon.storage._indexing import field_of, from_parameters
 from pennon.storage._lance.building import definition
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import translated
@@ -27,7 +28,6 @@ from pennon.storage._lance.history import INDEXES, Write
 from pennon.storage._lance.indexes import Named, create, describe
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
-from pennon.storage.indexing import field_of, from_parameters
 
 if TYPE_CHECKING:
     import lance

@@ -22,12 +22,13 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.memory import MemoryNamespace
 from pennon.namespaces.names import parse_id, show_id
+from pennon.storage._indexing import field_of
 from pennon.storage._memory.lineage import Lineage
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo
 from pennon.storage.consistency import Consistency, Strong
-from pennon.storage.indexing import Index, field_of
+from pennon.storage.indexing import Index
 from pennon.storage.refs import MAIN, Ref, check_branch
 
 if TYPE_CHECKING:

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 from pennon.errors import IndexAlreadyExists, IndexNotFound, did_you_mean
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
-from pennon.storage._memory.base import MemoryIndex, branch_of
-from pennon.storage._memory.writes import Asked, Change, MemoryWrites
-from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats, Progress
-from pennon.storage.abc.types import CommitReceipt, Durability
-from pennon.storage.indexing import (
-    FullText,
-    Index,
-    ScalarIndex,
-    VectorIndex,
+from pennon.storage._indexing import (
     chosen_names,
     field_of,
     full_text,
@@ -26,6 +18,11 @@ from pennon.storage.indexing import (
     vector_index,
     vector_index_for,
 )
+from pennon.storage._memory.base import MemoryIndex, branch_of
+from pennon.storage._memory.writes import Asked, Change, MemoryWrites
+from pennon.storage.abc.indexes import Indexes, IndexInfo, IndexProgress, IndexStats, Progress
+from pennon.storage.abc.types import CommitReceipt, Durability
+from pennon.storage.indexing import FullText, Index, ScalarIndex, VectorIndex
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
