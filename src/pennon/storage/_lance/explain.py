@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pennon.expr import Expr, closed, filter_sql
+from pennon.expr import Expr, filter_sql
 from pennon.storage._lance import text
 from pennon.storage._lance.searches import Searcher, TextPlan
-from pennon.storage._select import check_columns, check_order
 from pennon.storage.abc.search_types import HybridSearch, Search, TextSearch, VectorSearch
 from pennon.storage.abc.types import ScanRequest
 
@@ -55,8 +54,9 @@ def _lines(rows: Searcher, request: ScanRequest | Search, *, run: bool) -> Itera
 
 
 def _scan(rows: Searcher, request: ScanRequest, *, run: bool) -> Iterator[str]:
+    options = rows.options(request)
     with rows.reading(computes=request.computed is not None):
-        plan = _plan(_scanner(rows, request), run=run)
+        plan = _plan(rows.handle.scanner(**options), run=run)
     yield f"scan of {rows.name}"
     used = list(dict.fromkeys(_SCALAR.findall(plan)))
     if used:
@@ -68,32 +68,6 @@ def _scan(rows: Searcher, request: ScanRequest, *, run: bool) -> Iterator[str]:
         yield "- flat scan: no filter"
     yield from _filter(request.filter)
     yield from _indented(plan)
-
-
-def _scanner(rows: Searcher, request: ScanRequest) -> lance.LanceScanner:
-    from lance.dataset import ColumnOrdering
-
-    computed = request.computed
-    if computed is None:
-        check_columns(request.names or (), rows.schema, rows.id)
-    else:
-        rows.check_computed(computed)
-    check_order([name for name, _ in request.ordering], rows.schema, rows.id)
-    columns: Any = request.names
-    if computed is not None:
-        columns = {name: closed(sql) for name, sql in computed.items()}
-    return rows.handle.scanner(
-        columns=columns,
-        filter=filter_sql(request.filter),
-        limit=request.limit,
-        offset=request.offset or None,
-        order_by=[
-            ColumnOrdering(name, ascending=up, nulls_first=False) for name, up in request.ordering
-        ]
-        or None,
-        with_row_id=True,
-        batch_size=request.batch_size,
-    )
 
 
 def _vectors(rows: Searcher, asked: VectorSearch, *, run: bool) -> Iterator[str]:

@@ -63,6 +63,17 @@ class Rows:
 
     def scan(self, request: ScanRequest) -> pa.RecordBatchReader:
         """Stream rows; see :meth:`StorageBackend.scan`."""
+        options, computes = self.options(request), request.computed is not None
+        with self.reading(computes=computes):
+            if request.memory_budget is None:
+                reader = self.handle.scanner(**options).to_reader()
+            else:
+                reader = self._in_ranges(request.memory_budget, request, options)
+        hidden = options["with_row_id"] and not request.with_row_id
+        return self._stream(reader, ROW_ID if hidden else None, computes=computes)
+
+    def options(self, request: ScanRequest) -> dict[str, Any]:
+        """Return a scan as Lance takes it, once its columns are known to exist."""
         from lance.dataset import ColumnOrdering
 
         schema, computed, names = self.schema, request.computed, request.names
@@ -76,38 +87,26 @@ class Rows:
         ordering = [] if request.limit == 0 else request.ordering
         # Without row ids Lance can neither order by what is not returned nor return only constants.
         hidden = computed is not None or (names is not None and not set(order) <= set(names))
-        what: dict[str, Any] = {
+        return {
             "columns": names if computed is None else _closed(computed),
             "filter": filter_sql(request.filter),
             "with_row_id": request.with_row_id or hidden,
             "batch_size": request.batch_size,
+            "limit": request.limit,
+            "offset": request.offset or None,
+            "order_by": [
+                ColumnOrdering(name, ascending=up, nulls_first=False) for name, up in ordering
+            ]
+            or None,
         }
-        with self.reading(computes=computed is not None):
-            if request.memory_budget is None:
-                reader = self.handle.scanner(
-                    limit=request.limit,
-                    offset=request.offset or None,
-                    order_by=[
-                        ColumnOrdering(name, ascending=up, nulls_first=False)
-                        for name, up in ordering
-                    ]
-                    or None,
-                    **what,
-                ).to_reader()
-            else:
-                reader = self._in_ranges(request.memory_budget, request, what)
-        return self._stream(
-            reader,
-            None if request.with_row_id or not hidden else ROW_ID,
-            computes=computed is not None,
-        )
 
     def _in_ranges(
-        self, budget: int, request: ScanRequest, what: Mapping[str, Any]
+        self, budget: int, request: ScanRequest, options: Mapping[str, Any]
     ) -> pa.RecordBatchReader:
         """Read up to the first batch, so that a budget too small for a row is refused at once."""
         import pyarrow as pa
 
+        what = {k: v for k, v in options.items() if k not in ("limit", "offset", "order_by")}
         schema = self.handle.scanner(**what).projected_schema
         ranges = Ranges(handle=self.handle, budget=budget, name=self.name, **what)
         batches = ranges.read(request.limit, request.offset)
