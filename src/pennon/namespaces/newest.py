@@ -56,7 +56,10 @@ GRACE_SECONDS = 10.0
 ages are by the clocks of the writers."""
 
 _LAST = 2**64 - 1
-_TRANSACTION = re.compile(rb"\d+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn")
+_SUFFIX = b".txn"
+_TRANSACTION = re.compile(rb"\d+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn\Z")
+_LONGEST = 64
+"""Bytes of the name of a transaction at most."""
 _TICK = 100_000_000
 """Nanoseconds that a clock of a file system may be behind."""
 _SECOND = 1_000_000_000
@@ -72,7 +75,6 @@ class Look:
     """By the monotonic clock."""
     times: _Times | None
     """Of the directory of the versions, if it is on a disk and had come to rest."""
-    disk: bool = False
 
     @classmethod
     def now(cls, store: ObjectStore, base: str) -> Look:
@@ -82,8 +84,8 @@ class Look:
             store: Objects at or above the dataset.
             base: The dataset's place in it.
         """
-        at, disk = time.monotonic(), store.uri.scheme == "file"
-        return cls(at, _times(store, base) if disk else None, disk)
+        at = time.monotonic()
+        return cls(at, _times(store, base) if store.uri.scheme == "file" else None)
 
 
 @dataclass(slots=True)
@@ -160,7 +162,15 @@ def transaction_of(handle: Any) -> str | None:
 
     No two versions have the same, of whatever dataset. None if it cannot be told.
     """
-    found = set(_TRANSACTION.findall(handle._ds.serialized_manifest()))  # noqa: SLF001
+    manifest: bytes = handle._ds.serialized_manifest()  # noqa: SLF001
+    found: set[bytes] = set()
+    # A manifest grows with the table, and looking for the suffix alone is a hundred times as fast.
+    at = manifest.find(_SUFFIX)
+    while at >= 0:
+        end = at + len(_SUFFIX)
+        match = _TRANSACTION.search(manifest, max(0, end - _LONGEST), end)
+        found.update([match[0]] if match else ())
+        at = manifest.find(_SUFFIX, end)
     return found.pop().decode() if len(found) == 1 else None
 
 
