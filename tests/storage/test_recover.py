@@ -189,3 +189,24 @@ def test_a_newest_version_that_the_disk_has_torn(
     assert again.scan(request).read_all().num_rows == 2
     assert again.write("t", [{"id": 4}], branch=branch).version == last.version + 1
     assert len(list((folder / "_pennon" / "torn").iterdir())) == 1
+
+
+@pytest.mark.parametrize("what", ["_versions/*.manifest", "data/*.lance"])
+def test_a_catalog_that_the_disk_has_torn(tmp_path: Path, what: str) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("kept", [{"id": 1}], durability="disk")
+    before = {*(tmp_path / "__manifest").glob(what)}
+    db.create_table("lost", [{"id": 1}])
+    (newest,) = {*(tmp_path / "__manifest").glob(what)} - before
+    newest.write_bytes(b"")
+    again = pennon.open(tmp_path)
+    with pytest.raises(Corrupt):
+        again.table_names()
+    assert [f.table for f in again.recover(alone=True, dry_run=True).findings] == [None]
+    done = again.recover(alone=True).findings
+    assert [(f.kind, f.resolved) for f in done] == [("version", True), ("directory", True)]
+    assert again.recover(alone=True).findings == ()
+    assert again.table_names() == [("kept",)]
+    assert again.count_rows("kept") == 1
+    again.create_table("lost", [{"id": 2}])
+    assert pennon.open(tmp_path).count_rows("lost") == 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from pennon.errors import CommitConflict, NamespaceNotFound, StorageError, TableNotFound
-from pennon.namespaces.abc import Id, IdLike
+from pennon.namespaces.abc import Id, IdLike, TableInfo
 from pennon.namespaces.directory import DirectoryNamespace
 from pennon.namespaces.names import parse_id, show_id
 from pennon.retry import Deadline
@@ -18,7 +18,7 @@ from pennon.storage._lance.index_methods import LanceIndexes
 from pennon.storage._lance.optimize import Compacted, compact, remove_old
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds
-from pennon.storage._lance.recover import recover_table
+from pennon.storage._lance.recover import recover_catalog, recover_table
 from pennon.storage.abc.maintenance import (
     WEEK,
     Finding,
@@ -31,6 +31,8 @@ from pennon.storage.refs import MAIN, check_branch
 
 __all__ = ["LanceMaintenance"]
 
+_MANIFEST = "__manifest"
+"""The table in which a directory keeps its names."""
 _PATIENCE = timedelta(hours=1)
 """How long what a process has begun is left to it."""
 _FOREVER = 10 * 365 * 86400.0
@@ -98,27 +100,42 @@ class LanceMaintenance(LanceIndexes, Maintenance):
         """Put right what a crash left behind; see :meth:`Maintenance.recover`."""
         started = time.monotonic()
         full = self._within + parse_id(id, what="table", allow_root=True)
+        found = list(self._recovered(full, alone=alone, dry_run=dry_run))
+        return RecoveryReport(
+            dry_run=dry_run, findings=tuple(found), seconds=time.monotonic() - started
+        )
+
+    def _recovered(self, full: Id, *, alone: bool, dry_run: bool) -> Iterator[Finding]:
         now = datetime.now(UTC)
         before = now + WEEK if alone else now - _PATIENCE
-        found: list[Finding] = []
+        catalog = [] if full else self._catalog(before, dry_run=dry_run)
+        yield from catalog
+        if catalog and dry_run:
+            # No name can be read until that is put right.
+            return
         for table in self._tables_at(full):
             try:
                 place = Place.of(self._namespace, self._namespace.describe_table(table))
                 if not dry_run:
                     self._prove(place)
-                found += recover_table(place, before, dry_run=dry_run)
+                yield from recover_table(place, before, dry_run=dry_run)
             except TableNotFound:
                 # It was dropped meanwhile.
                 continue
             except StorageError as error:
                 if full == table:
                     raise
-                found.append(_unreadable(table, error))
+                yield _unreadable(table, error)
         if not full and isinstance(self._namespace, DirectoryNamespace):
-            found += self._swept(self._namespace, timedelta(0) if alone else WEEK, dry_run=dry_run)
-        return RecoveryReport(
-            dry_run=dry_run, findings=tuple(found), seconds=time.monotonic() - started
-        )
+            age = timedelta(0) if alone else WEEK
+            yield from self._swept(self._namespace, age, dry_run=dry_run)
+
+    def _catalog(self, before: datetime, *, dry_run: bool) -> list[Finding]:
+        """Make the catalog readable again if it is a directory on a disk."""
+        if not isinstance(self._namespace, DirectoryNamespace):
+            return []
+        info = TableInfo((_MANIFEST,), f"{self._namespace.root}/{_MANIFEST}")
+        return list(recover_catalog(Place.of(self._namespace, info), before, dry_run=dry_run))
 
     def _tables_at(self, id: Id) -> list[Id]:
         """Return a table, or the tables of a namespace and below.

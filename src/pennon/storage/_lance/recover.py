@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ from pennon.storage.refs import MAIN
 if TYPE_CHECKING:
     from pennon.objects.abc import ObjectMeta
 
-__all__ = ["recover_table"]
+__all__ = ["recover_catalog", "recover_table"]
 
 _AT_ONCE = 8
 _SECONDS = 60.0
@@ -48,7 +48,7 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
         dry_run: Change nothing.
     """
     main = place.on(MAIN)
-    torn = list(_torn(main, before, dry_run=dry_run))
+    torn = _torn_of(main, before, dry_run=dry_run)
     yield from torn
     if torn and dry_run:
         # Nothing else can be read until that is put right.
@@ -57,7 +57,7 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
     for name in (MAIN, *(b.name for b in list_branches(main))):
         with contextlib.suppress(NotFound):
             at = place.on(name)
-            torn = [] if name == MAIN else list(_torn(at, before, dry_run=dry_run))
+            torn = [] if name == MAIN else _torn_of(at, before, dry_run=dry_run)
             yield from torn
             if torn and dry_run:
                 continue
@@ -68,8 +68,43 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
 # -- a newest version that was torn ------------------------------------------------------------
 
 
-def _torn(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
-    """Put manifests aside that a loss of power left empty or cut, at the end of the history."""
+def recover_catalog(catalog: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+    """Put newest versions of a catalog table aside that a loss of power left empty or cut.
+
+    Args:
+        catalog: The table that names all others, replaced whole by each change.
+        before: What changed after this is left to whoever does it.
+        dry_run: Change nothing.
+    """
+
+    def read(version: int | None) -> None:
+        handle = catalog.open(version)
+        with translated(catalog.name, catalog.secrets):
+            handle.to_table()
+
+    for what in _torn(catalog, before, read, dry_run=dry_run):
+        yield Finding(
+            kind="version",
+            table=None,
+            branch=MAIN,
+            what=f"the catalog: {what}",
+            resolved=not dry_run,
+        )
+
+
+def _torn_of(place: Place, before: datetime, *, dry_run: bool) -> list[Finding]:
+    torn = _torn(place, before, place.open, dry_run=dry_run)
+    return [_found(place, "version", what, resolved=not dry_run) for what in torn]
+
+
+def _torn(
+    place: Place,
+    before: datetime,
+    read: Callable[[int | None], object],
+    *,
+    dry_run: bool,
+) -> Iterator[str]:
+    """Put manifests at the end of the history aside that cannot be read; say which."""
     if place.uri.scheme != "file":
         return
     manifests = sorted(
@@ -78,13 +113,14 @@ def _torn(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]
     )
     while manifests:
         try:
-            return place.open() and None
+            read(None)
         except Corrupt:
             newest = manifests.pop()
-            if newest.modified > before or not manifests or _is_whole(place, newest):
+            if newest.modified > before or not manifests or _is_whole(read, newest):
                 raise
-        what = f"version {_version(newest)} was not kept whole by the disk; put aside"
-        yield _found(place, "version", what, resolved=not dry_run)
+        else:
+            return
+        yield f"version {_version(newest)} was not kept whole by the disk; put aside"
         if dry_run:
             return
         store = place.store()
@@ -93,9 +129,9 @@ def _torn(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]
         store.delete(newest.key, "_versions/latest_version_hint.json")
 
 
-def _is_whole(place: Place, manifest: ObjectMeta) -> bool:
+def _is_whole(read: Callable[[int | None], object], manifest: ObjectMeta) -> bool:
     try:
-        place.open(_version(manifest))
+        read(_version(manifest))
     except Corrupt:
         return False
     return True

@@ -125,10 +125,12 @@ class Maintenance(abc.ABC):
     ) -> RecoveryReport:
         """Find what killed processes left, and put it right; no acknowledged row is ever lost.
 
-        Nothing needs to be recovered before tables can be used again: what is left over costs
-        space, or keeps a name busy. The exception is a row that a merge inserted beside one that
-        another tool had inserted with the same key: killed before it could repair that, it leaves
-        both, until this is called or the merge is repeated with its write id.
+        Nothing needs to be recovered before tables can be used again when a process was killed:
+        what is left over costs space, or keeps a name busy. The exception is a row that a merge
+        inserted beside one that another tool had inserted with the same key: killed before it could
+        repair that, it leaves both, until this is called or the merge is repeated with its write
+        id. A loss of power may tear the newest version of a table, or of the catalog on a disk,
+        unless that was written with ``durability="disk"``: then this makes it readable again.
 
         Repeating it is harmless, also at the same time elsewhere. What is younger than an hour is
         left alone, because whoever makes it may still be alive; names that were claimed and never
