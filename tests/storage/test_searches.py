@@ -178,6 +178,38 @@ def test_a_narrow_filter_and_deletes_leave_k_rows(kind: str, tmp_path: Path) -> 
     assert after.num_rows < 4
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("float16", "l2"), ("float64", "dot"), ("uint8", "hamming"), ("lists", "cosine")],
+)
+def test_indexes_of_other_numbers(kind: str, metric: Any, tmp_path: Path) -> None:
+    chance, count = np.random.default_rng(7), 200
+    if kind == "lists":
+        many = [
+            chance.standard_normal((n % 3, 8)).astype(np.float32).tolist() for n in range(count)
+        ]
+        vectors: Any = pa.array(many, pa.list_(pa.list_(pa.float32(), 8)))
+        asked: Any = chance.standard_normal((2, 8))
+    else:
+        numbers = chance.integers(0, 200, (count, 8)) / (1 if kind == "uint8" else 100)
+        flat = pa.array(numbers.astype(kind).reshape(-1))
+        vectors, asked = pa.FixedSizeListArray.from_arrays(flat, 8), numbers[3]
+    data = pa.table({"id": range(count), "v": vectors})
+    both = [pennon.open(tmp_path), pennon.open(f"memory://{uuid.uuid4()}")]
+    for db in both:
+        db.create_table("t", data.slice(0, 150))
+        db.create_vector_index("t", "v", IvfFlat(metric=metric))
+        db.write("t", data.slice(150))
+    for filter in (None, "id % 3 = 0"):
+        options: Any = {"filter": filter, "k": 20, "nprobes": 99, "refine_factor": 9}
+        ours, model = (b.vector_search("t", "v", asked, **options) for b in both)
+        wanted = model["_distance"].to_pylist()
+        assert ours["_distance"].to_pylist() == pytest.approx(wanted, abs=2e-3)
+    told = both[0].explain(VectorSearch("t", "v", asked))
+    assert f"by {metric}" in told
+    assert "'v_vector' (IVF_FLAT) is used; 50 rows not in it" in told
+
+
 def test_room_is_made_for_no_more_rows_than_there_are(tmp_path: Path) -> None:
     """Lance aborts the process when it finds no memory for k * refine_factor rows."""
     db = pennon.open(tmp_path)
