@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
+from pennon.errors import InvalidName
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.base import LanceBase
 from pennon.storage.abc.capabilities import operations
@@ -56,16 +58,18 @@ def sees_own_writes(backend: C) -> C:
 
 
 def _seen(method: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-    named = [n for n in ("table", "new") if n in signature.parameters]
+    parameters = list(inspect.signature(method).parameters)[1:]
+    named = {n: parameters.index(n) for n in ("table", "new") if n in parameters}
 
     @functools.wraps(method)
     def call(self: LanceBase, *args: object, **options: object) -> Any:
-        given = signature.bind(self, *args, **options).arguments
         try:
             return method(self, *args, **options)
         finally:
-            for table in [given[n] for n in named if n in given] or [None]:
-                self._touch(cast("IdLike | None", table))  # pyright: ignore[reportPrivateUsage]
+            for name, at in (named or {"": len(args)}).items():
+                table = args[at] if at < len(args) else options.get(name)
+                # What is no id of a table was refused, and names none.
+                with contextlib.suppress(InvalidName):
+                    self._touch(cast("IdLike | None", table))  # pyright: ignore[reportPrivateUsage]
 
     return call
