@@ -163,6 +163,27 @@ def test_geometries_bits_and_lists_of_vectors(db: StorageBackend) -> None:
     assert {i.rows_indexed for i in db.list_indexes("t")} == {40}
 
 
+@pytest.mark.parametrize("kind", VECTOR)
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_vectors_of_nothing(db: StorageBackend, kind: str, value: float | None) -> None:
+    def vectors(first: int, count: int) -> pa.Table:
+        found = rows(first, count)
+        of = found.schema.field("vec").type
+        nothing = None if value is None else [value] * 8
+        return found.set_column(4, "vec", pa.array([nothing] * count, of))
+
+    db.create_table("t", vectors(0, 300))
+    db.create_vector_index("t", "vec", kind)
+    db.write("t", vectors(300, 300))
+    db.update_indexes("t")
+    db.write("t", rows(600, 300))
+    [now] = db.update_indexes("t")
+    assert (now.kind, now.rows_not_indexed) == (kind, 0)
+    assert nearest(db, 700) == 700
+    assert db.write("t", vectors(0, 5), mode="overwrite").indexes_rebuilt == ("vec_vector",)
+    assert segments_left(raw(db)) == set()
+
+
 def test_what_suits_the_number_of_rows() -> None:
     field = pa.field("vec", pa.list_(pa.float32(), 32))
     assert [vector_index_for(field, n).kind for n in (0, 9_999, 10_000, 2_000_000)] == [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import PennonError
+from pennon.errors import PennonError, StorageError
 from pennon.storage._indexing import field_of, from_parameters, vector_index_for
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
@@ -54,6 +55,8 @@ _KINDS = {
     "minhashlsh": "minhash",
     "inverted": "fts",
 }
+_NO_VECTORS = re.compile(r"cannot train \d+ centroids|Not enough rows to train")
+"""What Lance says when too many vectors are NULL or NaN."""
 _NAMED_BY_LANCE = {"btree", "ngram", "label_list", "rtree"}
 """Kinds of which Lance alone names the directory."""
 
@@ -98,28 +101,47 @@ def build(
     directory = None if wanted.kind in _NAMED_BY_LANCE else str(uuid.uuid4())
 
     def work(report: Callable[[Any], None] | None) -> Any:
-        made: Any = None
         try:
-            with translated(place.name, place.secrets):
-                made = handle.create_index_uncommitted(
-                    column,
-                    kind,
-                    # Lance looks whether the name is free now; what counts is the commit.
-                    name=str(uuid.uuid4()),
-                    fragment_ids=covered,
-                    index_uuid=directory,
-                    progress_callback=report,
-                    **options,
-                )
-                if any(f.path.startswith("staging/") for f in made.files or ()):
-                    made = handle.merge_existing_index_segments([made])
-        except BaseException:
-            remove(place, made.uuid if made is not None else directory)
-            raise
-        return made
+            return _segment(place, handle, column, kind, covered, directory, report, options)
+        except StorageError as error:
+            if not covered or not _NO_VECTORS.search(str(error)):
+                raise
+            return _segment(place, handle, column, kind, [], directory, None, options)
 
     made = watched(name, progress, work, lambda made: remove(place, made.uuid))
     return dataclasses.replace(made, name=name)
+
+
+def _segment(
+    place: Place,
+    handle: lance.LanceDataset,
+    column: str,
+    kind: Any,
+    fragments: list[int],
+    directory: str | None,
+    report: Callable[[Any], None] | None,
+    options: dict[str, Any],
+) -> Any:
+    made: Any = None
+    try:
+        with translated(place.name, place.secrets):
+            made = handle.create_index_uncommitted(
+                column,
+                kind,
+                # Lance looks whether the name is free now; what counts is the commit.
+                name=str(uuid.uuid4()),
+                fragment_ids=fragments,
+                train=bool(fragments),
+                index_uuid=directory,
+                progress_callback=report,
+                **options,
+            )
+            if any(f.path.startswith("staging/") for f in made.files or ()):
+                made = handle.merge_existing_index_segments([made])
+    except BaseException:
+        remove(place, made.uuid if made is not None else directory)
+        raise
+    return made
 
 
 def _empty_bitmap(handle: lance.LanceDataset, column: str, name: str) -> Any:

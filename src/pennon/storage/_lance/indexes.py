@@ -168,7 +168,7 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
             return None
         if not isinstance(made, VectorIndex) and _have_moved(head, wanted):
             wanted, gone = frozenset(rows_of(head)), frozenset(s.uuid for s in known.segments)
-        return _Plan(Named(name, known.field_names[0], made), wanted)
+        return _Plan(Named(name, known.field_names[0], made), wanted, covers=True)
 
     def removed(head: lance.LanceDataset) -> list[Any]:
         found = _found(place, describe(place, head), name)
@@ -237,6 +237,8 @@ def _have_moved(head: lance.LanceDataset, fragments: frozenset[int]) -> bool:
 class _Plan:
     named: Named
     fragments: frozenset[int]
+    covers: bool = False
+    """Whether a segment without rows is of no use."""
 
 
 class _Stale(Exception):
@@ -272,6 +274,9 @@ def _built(
         segment = build(
             place, head, named.column, named.index, named.name, todo.fragments, progress
         )
+        if todo.covers and not len(segment.fragment_ids):
+            remove(place, segment.uuid)
+            return None
         deadline = deadline or Deadline.after(asked.seconds, asked.seconds)
         try:
             return _commit_segment(place, asked, head, todo, segment, removed, deadline)
