@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import time
 import uuid
@@ -177,9 +176,6 @@ def test_a_newest_version_that_the_disk_has_torn(
     request = pennon.ScanRequest("t", branch=branch)
     with pytest.raises(Corrupt):
         pennon.open(tmp_path).scan(request)
-    old = time.time() - 7200
-    assert db.recover(dry_run=True).findings[0].kind == "table"
-    os.utime(newest, (old, old))
     (seen,) = db.recover("t", dry_run=True).findings
     assert (seen.kind, seen.branch, seen.resolved) == ("version", branch, False)
     (done,) = db.recover("t").findings
@@ -202,7 +198,7 @@ def test_a_catalog_that_the_disk_has_torn(tmp_path: Path, what: str) -> None:
     again = pennon.open(tmp_path)
     with pytest.raises(Corrupt):
         again.table_names()
-    assert [f.table for f in again.recover(alone=True, dry_run=True).findings] == [None]
+    assert [f.table for f in again.recover(dry_run=True).findings] == [None]
     done = again.recover(alone=True).findings
     assert [(f.kind, f.resolved) for f in done] == [("version", True), ("directory", True)]
     assert again.recover(alone=True).findings == ()

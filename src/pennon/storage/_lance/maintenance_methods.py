@@ -108,7 +108,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
     def _recovered(self, full: Id, *, alone: bool, dry_run: bool) -> Iterator[Finding]:
         now = datetime.now(UTC)
         before = now + WEEK if alone else now - _PATIENCE
-        catalog = [] if full else self._catalog(before, dry_run=dry_run)
+        catalog = [] if full else self._catalog(dry_run=dry_run)
         yield from catalog
         if catalog and dry_run:
             # No name can be read until that is put right.
@@ -130,12 +130,12 @@ class LanceMaintenance(LanceIndexes, Maintenance):
             age = timedelta(0) if alone else WEEK
             yield from self._swept(self._namespace, age, dry_run=dry_run)
 
-    def _catalog(self, before: datetime, *, dry_run: bool) -> list[Finding]:
+    def _catalog(self, *, dry_run: bool) -> list[Finding]:
         """Make the catalog readable again if it is a directory on a disk."""
         if not isinstance(self._namespace, DirectoryNamespace):
             return []
         info = TableInfo((_MANIFEST,), f"{self._namespace.root}/{_MANIFEST}")
-        return list(recover_catalog(Place.of(self._namespace, info), before, dry_run=dry_run))
+        return list(recover_catalog(Place.of(self._namespace, info), dry_run=dry_run))
 
     def _tables_at(self, id: Id) -> list[Id]:
         """Return a table, or the tables of a namespace and below.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import Conflict, Corrupt, DuplicateKey, NotFound
+from pennon.errors import Conflict, Corrupt, DuplicateKey, NotFound, ObjectNotFound
 from pennon.retry import Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
 from pennon.storage._lance.commit import Asked
@@ -28,7 +28,7 @@ from pennon.storage.abc.maintenance import Finding
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
-    from pennon.objects.abc import ObjectMeta
+    from pennon.objects.abc import ObjectMeta, ObjectStore
 
 __all__ = ["recover_catalog", "recover_table"]
 
@@ -48,7 +48,7 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
         dry_run: Change nothing.
     """
     main = place.on(MAIN)
-    torn = _torn_of(main, before, dry_run=dry_run)
+    torn = _torn_of(main, dry_run=dry_run)
     yield from torn
     if torn and dry_run:
         # Nothing else can be read until that is put right.
@@ -57,7 +57,7 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
     for name in (MAIN, *(b.name for b in list_branches(main))):
         with contextlib.suppress(NotFound):
             at = place.on(name)
-            torn = [] if name == MAIN else _torn_of(at, before, dry_run=dry_run)
+            torn = [] if name == MAIN else _torn_of(at, dry_run=dry_run)
             yield from torn
             if torn and dry_run:
                 continue
@@ -68,12 +68,11 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
 # -- a newest version that was torn ------------------------------------------------------------
 
 
-def recover_catalog(catalog: Place, before: datetime, *, dry_run: bool) -> Iterator[Finding]:
+def recover_catalog(catalog: Place, *, dry_run: bool) -> Iterator[Finding]:
     """Put newest versions of a catalog table aside that a loss of power left empty or cut.
 
     Args:
         catalog: The table that names all others, replaced whole by each change.
-        before: What changed after this is left to whoever does it.
         dry_run: Change nothing.
     """
 
@@ -82,7 +81,7 @@ def recover_catalog(catalog: Place, before: datetime, *, dry_run: bool) -> Itera
         with translated(catalog.name, catalog.secrets):
             handle.to_table()
 
-    for what in _torn(catalog, before, read, dry_run=dry_run):
+    for what in _torn(catalog, read, dry_run=dry_run):
         yield Finding(
             kind="version",
             table=None,
@@ -92,19 +91,16 @@ def recover_catalog(catalog: Place, before: datetime, *, dry_run: bool) -> Itera
         )
 
 
-def _torn_of(place: Place, before: datetime, *, dry_run: bool) -> list[Finding]:
-    torn = _torn(place, before, place.open, dry_run=dry_run)
+def _torn_of(place: Place, *, dry_run: bool) -> list[Finding]:
+    torn = _torn(place, place.open, dry_run=dry_run)
     return [_found(place, "version", what, resolved=not dry_run) for what in torn]
 
 
-def _torn(
-    place: Place,
-    before: datetime,
-    read: Callable[[int | None], object],
-    *,
-    dry_run: bool,
-) -> Iterator[str]:
-    """Put manifests at the end of the history aside that cannot be read; say which."""
+def _torn(place: Place, read: Callable[[int | None], object], *, dry_run: bool) -> Iterator[str]:
+    """Put manifests at the end of the history aside that cannot be read; say which.
+
+    However young: a writer gives a manifest its name when it is whole.
+    """
     if place.uri.scheme != "file":
         return
     manifests = sorted(
@@ -116,17 +112,26 @@ def _torn(
             read(None)
         except Corrupt:
             newest = manifests.pop()
-            if newest.modified > before or not manifests or _is_whole(read, newest):
+            if not manifests or _is_whole(read, newest):
                 raise
         else:
             return
-        yield f"version {_version(newest)} was not kept whole by the disk; put aside"
+        if dry_run or _put_aside(place.store(), newest):
+            yield f"version {_version(newest)} was not kept whole by the disk; put aside"
         if dry_run:
             return
-        store = place.store()
-        aside = f"_pennon/torn/{newest.key.rpartition('/')[2]}"
-        store.put(aside, store.get(newest.key).data, durability="disk")
-        store.delete(newest.key, "_versions/latest_version_hint.json")
+
+
+def _put_aside(store: ObjectStore, manifest: ObjectMeta) -> bool:
+    """Move a manifest out of the history, unless somebody else did."""
+    aside = f"_pennon/torn/{manifest.key.rpartition('/')[2]}"
+    with contextlib.suppress(ObjectNotFound):
+        store.put(aside, store.get(manifest.key).data, durability="disk")
+    now = store.head(manifest.key)
+    if now is None or now.etag != manifest.etag:
+        return False
+    store.delete(manifest.key, "_versions/latest_version_hint.json")
+    return True
 
 
 def _is_whole(read: Callable[[int | None], object], manifest: ObjectMeta) -> bool:

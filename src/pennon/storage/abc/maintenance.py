@@ -134,7 +134,8 @@ class Maintenance(abc.ABC):
 
         Repeating it is harmless, also at the same time elsewhere. What is younger than an hour is
         left alone, because whoever makes it may still be alive; names that were claimed and never
-        written, and directories of tables that were dropped, a week.
+        written, and directories of tables that were dropped, a week. A torn version is nobody's
+        work in progress, and put aside at once.
 
         Args:
             id: A table; or a namespace, for all tables in it and below. Names without a table, and
