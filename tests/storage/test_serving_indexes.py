@@ -45,7 +45,7 @@ def t(namespace: Namespace) -> Any:
 
 def test_scalar_indexes(t: Any) -> None:
     for column, kind in (
-        *(("id", "BTREE"), ("kind", "Bitmap"), ("tags", "label_list"), ("text", "NGRAM")),
+        *(("`id`", "BTREE"), ("kind", "Bitmap"), ("tags", "label_list"), ("text", "NGRAM")),
         *(("id", "ZoneMap"), ("kind", "BLOOMFILTER"), ("text", "INVERTED")),
     ):
         asked = spec.CreateTableIndexRequest(

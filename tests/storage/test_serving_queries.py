@@ -236,6 +236,8 @@ def test_hybrid(t: Any) -> None:
     assert found(t, vector=NEAR_ONE, offset=1, **words("dog", columns=["text"]))[0] == rows[1]["id"]
     bounded = {"vector": NEAR_ONE, "lower_bound": 1, **words("dog", columns=["text"])}
     assert code(lambda: ask(t, **bounded)) == 13
+    past = {"vector": NEAR_ONE, "bypass_vector_index": True, **words("dog", columns=["text"])}
+    assert code(lambda: ask(t, **past)) == 13
 
 
 # -- how -----------------------------------------------------------------------------------------

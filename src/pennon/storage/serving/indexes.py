@@ -7,9 +7,18 @@ from typing import Any, get_args
 
 from pennon.errors import InvalidInput, Unsupported
 from pennon.storage import indexing
+from pennon.storage._indexing import from_parameters
 from pennon.storage.abc import StorageBackend
 from pennon.storage.abc.indexes import IndexInfo
-from pennon.storage.serving.wire import branch_of, id_of, metric_of, models, page_of, state_of
+from pennon.storage.serving.wire import (
+    branch_of,
+    id_of,
+    metric_of,
+    models,
+    page_of,
+    path_of,
+    state_of,
+)
 
 __all__ = ["OPERATIONS"]
 
@@ -60,14 +69,14 @@ def _kind(request: Any) -> str:
 
 def _build(backend: StorageBackend, request: Any) -> None:
     kind, id, branch = _kind(request), id_of(request), branch_of(request)
-    config: Any = indexing.from_parameters(kind, _parameters(backend, request))
+    config: Any = from_parameters(kind, _parameters(backend, request))
     builders: dict[type, Callable[..., Any]] = {
         indexing.VectorIndex: backend.create_vector_index,
         indexing.FullText: backend.create_fts_index,
         indexing.ScalarIndex: backend.create_scalar_index,
     }
     build = next(method for of, method in builders.items() if isinstance(config, of))
-    build(id, request.column, config, name=request.name, branch=branch)
+    build(id, ".".join(path_of(request.column)), config, name=request.name, branch=branch)
 
 
 def _parameters(backend: StorageBackend, request: Any) -> dict[str, Any]:

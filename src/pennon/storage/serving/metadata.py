@@ -25,7 +25,7 @@ def get_table_stats(backend: StorageBackend, request: Any) -> Any:
     return models.GetTableStatsResponse(
         total_bytes=stats.bytes,
         num_rows=stats.rows,
-        num_indices=len(backend.list_indexes(id, branch=branch)),
+        num_indices=len(backend.list_indexes(id, branch=branch, version=stats.version)),
         fragment_stats=models.FragmentStats(
             num_fragments=len(sizes),
             num_small_fragments=sum(size < _SMALL for size in sizes),

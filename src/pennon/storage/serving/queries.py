@@ -133,8 +133,10 @@ def _asked(backend: StorageBackend, request: Any) -> _Asked:
             "use_index": not request.bypass_vector_index,
         }
         return _Asked(VectorSearch, {**options, "column": column, "query": vector}, offset)
-    if _bounds(request) is not None:
-        raise InvalidInput("lower_bound and upper_bound are for a query by vector alone.")
+    if _bounds(request) is not None or request.bypass_vector_index:
+        raise InvalidInput(
+            "lower_bound, upper_bound and bypass_vector_index are for a query by vector alone."
+        )
     both = {"vector_column": column, "vector": vector, "text_column": names, "text": text}
     return _Asked(HybridSearch, {**options, **both}, offset)
 

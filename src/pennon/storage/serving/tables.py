@@ -85,10 +85,14 @@ def describe_table(backend: StorageBackend, request: Any) -> Any:
         "tag": request.tag,
     }
     try:
-        schema = backend.get_table_schema(id, **state)
         if not detailed:
+            backend.get_table_schema(id, **state)
             return answer
         stats = backend.table_stats(id, **state)
+        if request.tag is None:
+            # Of this very version, whatever is committed meanwhile.
+            state["version"] = stats.version
+        schema = backend.get_table_schema(id, **state)
     except TableNotFound:
         # A name that is only declared holds nothing to describe, and no version.
         if request.version is None and request.tag is None and request.branch is None:
