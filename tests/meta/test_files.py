@@ -18,7 +18,7 @@ TEXTS = [
         for path in sorted((ROOT / place).rglob("*"))
         if path.suffix in {".py", ".md", ".yml", ""}
         and path.is_file()
-        and not {"site", "__pycache__"} & set(path.parts)
+        and not {"site", "__pycache__", ".pytest_cache"} & set(path.parts)
     ),
     *(ROOT / name for name in ("README.md", "noxfile.py", "pyproject.toml")),
 ]

@@ -69,7 +69,15 @@ def test_importing_pennon_loads_nothing_foreign_and_touches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["pennon.errors", "pennon.uri", "pennon.expr", "pennon.namespaces", "pennon.storage"]
+    "module",
+    [
+        "pennon.errors",
+        "pennon.uri",
+        "pennon.expr",
+        "pennon.namespaces",
+        "pennon.storage",
+        "pennon.aio",
+    ],
 )
 def test_the_light_modules_load_nothing_foreign(module: str) -> None:
     assert probe(module)["foreign"] == []

@@ -47,6 +47,8 @@ def test_every_contract_holds() -> None:
         ("objects/abc", "import pennon.namespaces.abc", "The house"),
         ("namespaces/names", "import pennon.storage.abc", "The house"),
         ("storage/refs", "import pennon.integrations", "The house"),
+        ("storage/refs", "import pennon.aio", "The house"),
+        ("aio/_open", "import pennon.integrations", "The house"),
         ("integrations/__init__", "import pennon.testing.services", "The house"),
         ("arrow", "import pennon.expr", "The house"),
         ("newroom", "", "The house"),
