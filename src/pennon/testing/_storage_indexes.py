@@ -206,6 +206,13 @@ class IndexCases:
         assert self.names(backend) == ["vec_vector"]
         assert backend.get_table_version("t") == 2
 
+        def write(said: IndexProgress) -> None:
+            if said.done:
+                backend.write("t", rows(COUNT, 1))
+
+        made = backend.create_scalar_index("t", "id", progress=write)
+        assert made.rows_indexed + made.rows_not_indexed == backend.count_rows("t") > COUNT
+
     def test_indexes_of_a_branch_are_its_own(self, backend: StorageBackend) -> None:
         backend.create_table("t", rows())
         backend.create_scalar_index("t", "id")
@@ -249,7 +256,9 @@ class IndexCases:
         assert replaced.indexes_rebuilt == ("zones",)
         assert replaced.indexes_dropped == ("body_fts", "vec_vector")
         assert self.names(backend) == ["zones"]
-        appended = backend.write("t", other)
+        again = backend.create_table("t", rows(), mode="overwrite")
+        assert (again.indexes_rebuilt, again.indexes_dropped) == (("zones",), ())
+        appended = backend.write("t", rows())
         assert appended.indexes_rebuilt == appended.indexes_dropped == ()
 
     def test_a_rollback_brings_indexes_back(self, backend: StorageBackend) -> None:

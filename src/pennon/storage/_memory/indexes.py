@@ -120,20 +120,14 @@ class MemoryIndexes(MemoryWrites, Indexes):
                     table=id,
                     index=name,
                 )
-            if progress is not None:
-                progress(
-                    IndexProgress(
-                        index=name,
-                        stage="load_data",
-                        completed=rows.num_rows,
-                        total=rows.num_rows,
-                        unit="rows",
-                        done=True,
-                    )
-                )
             new = MemoryIndex(name, column, made, held.latest)
             return Change(rows, indexes=lambda before: {**before, name: new})
 
+        rows = held.versions[-1]
+        if progress is not None and (asked.operation, asked.write_id) not in held.receipts:
+            # Outside of the lock: it may write.
+            change(rows)
+            progress(_whole(name, rows.num_rows))
         made = self._once(table, branch, asked, change)
         return _info(held.indexes_at(made.version)[name], held.at(made.version))
 
@@ -223,6 +217,12 @@ class MemoryIndexes(MemoryWrites, Indexes):
         main = self._held(table)[1]
         branch = ref.branch if ref.tag is None else main.tags[ref.tag].branch
         return id, rows, branch_of(id, main, branch).indexes_at(version)
+
+
+def _whole(name: str, rows: int) -> IndexProgress:
+    return IndexProgress(
+        index=name, stage="load_data", completed=rows, total=rows, unit="rows", done=True
+    )
 
 
 def _found(id: Id, known: dict[str, MemoryIndex], name: str) -> MemoryIndex:
