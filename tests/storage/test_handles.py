@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import pytest
 
 import pennon
 from pennon import Eventual, ScanRequest
-from pennon.errors import CommitConflict, InvalidOption, PennonError, TableNotFound
+from pennon.errors import CommitConflict, InvalidOption, PennonError, TableNotFound, Unsupported
 from pennon.namespaces import newest
 from pennon.storage._lance.handles import Handles
 from pennon.storage._lance.places import Place
@@ -411,3 +413,23 @@ def test_credentials_do_not_share_handles(s3_root: TestRoot) -> None:
     two = pennon.open(s3_root.uri, storage_options=wrong, session=session, consistency=Eventual(9))
     with pytest.raises(PennonError):
         two.count_rows("t")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_forked_child_waits_for_no_thread_of_its_parent(local_root: str) -> None:
+    db = pennon.open(local_root, consistency=Eventual(600))
+    db.create_table("t", [{"id": 0}])
+    assert db.count_rows("t") == 1
+    with db._lock:  # type: ignore[attr-defined]
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            code = 1
+            try:
+                db.drop_table("t")
+            except Unsupported:
+                code = 0
+            finally:
+                os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert db.count_rows("t") == 1

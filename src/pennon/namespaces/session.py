@@ -135,6 +135,8 @@ class Session:
 
     def forget(self) -> None:
         """Drop what was read of catalogs, tables and indexes; the clients stay."""
+        if self._pid != os.getpid():
+            self._forget()
         with self._lock:
             self._pool = {
                 key: kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from weakref import WeakSet
 
 from pennon.errors import (
     CommitConflict,
@@ -37,6 +39,9 @@ _MOST = 1024
 """Tables whose places are remembered."""
 
 
+_alive: WeakSet[LanceBase] = WeakSet()
+
+
 class LanceBase:
     """Finds tables in the catalog and proves their stores.
 
@@ -53,6 +58,7 @@ class LanceBase:
         self._within = within
         self._consistency = consistency or Strong()
         self._lock = threading.Lock()
+        _alive.add(self)
         self._touched: OrderedDict[Id, float] = OrderedDict()
         self._floor = time.monotonic()
         self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
@@ -169,3 +175,13 @@ class SelfProven(Protocol):
 
     def certify(self) -> None:
         """Raise ``UnsafeStore`` unless it is; costs nothing once it was proven."""
+
+
+def _forget() -> None:
+    """Start anew in a forked child: the threads that held the locks are not in it."""
+    for backend in _alive:
+        backend._lock = threading.Lock()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
