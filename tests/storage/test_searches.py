@@ -311,13 +311,19 @@ def test_rows_that_moved_are_found_by_what_they_are(kind: str, tmp_path: Path) -
     assert sorted(found["id"].to_pylist()) == left
 
 
-def test_segments_of_another_tool_are_not_believed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stable", [True, False])
+def test_segments_of_another_tool_are_not_believed(
+    stable: bool,
+    tmp_path: Path,
+) -> None:
     """Lance's own update of an index finds a row that was updated by what it was."""
     db = pennon.open(tmp_path)
-    db.create_table("t", [{"id": n, "body": f"word{n} common"} for n in range(10)])
+    data = pa.table({"id": range(10), "body": [f"word{n} common" for n in range(10)]})
+    where = db.namespace.declare_table("t").location
+    lance.write_dataset(data, where, enable_stable_row_ids=stable)
     db.create_fts_index("t", "body")
     db.update("t", {"body": "'new'"}, "id % 3 = 0")
-    there = lance.dataset(db.namespace.describe_table("t").location)
+    there = lance.dataset(where)
     there.optimize.optimize_indices(num_indices_to_merge=0)
     raw = there.to_table(full_text_query=lance.query.MatchQuery("common", "body"), limit=99)
     assert raw.num_rows > 10

@@ -30,6 +30,7 @@ from pennon.storage._lance.building import (
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.moved import with_changed_rows
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.indexes import IndexInfo, IndexStats, Progress
 from pennon.storage.abc.types import CommitReceipt
@@ -166,7 +167,7 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
         wanted, gone = _to_build(known.segments, rows_of(head), least)
         if made is None or not wanted:
             return None
-        if not isinstance(made, VectorIndex) and _have_moved(head, wanted):
+        if not isinstance(made, VectorIndex) and with_changed_rows(head) & wanted:
             wanted, gone = frozenset(rows_of(head)), frozenset(s.uuid for s in known.segments)
         return _Plan(Named(name, known.field_names[0], made), wanted, covers=True)
 
@@ -212,25 +213,6 @@ def _to_build(
     if sum(rows[f] for f in wanted) < least:
         return frozenset(), frozenset()
     return frozenset(wanted), frozenset(replaced)
-
-
-def _have_moved(head: lance.LanceDataset, fragments: frozenset[int]) -> bool:
-    """Whether rows in fragments came from others, where older segments still know them.
-
-    A row keeps its id when it moves, and Lance finds it by what any segment says of that id, as
-    soon as the fragment it is in now is covered: by its old values too. Only indexes of vectors
-    tell the segments apart.
-    """
-    if not head.has_stable_row_ids:
-        return False
-    moved = head.scanner(
-        columns=[],
-        filter="_row_created_at_version <> _row_last_updated_at_version",
-        fragments=[f for f in head.get_fragments() if f.fragment_id in fragments],
-        with_row_id=True,
-        limit=1,
-    )
-    return moved.to_table().num_rows > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pennon.errors import InvalidInput, InvalidState
 from pennon.expr import closed, col, filter_sql
 from pennon.storage._lance import text
+from pennon.storage._lance.moved import with_changed_rows
 from pennon.storage._lance.rows import Rows
 from pennon.storage._select import check_columns
 from pennon.storage._vectors import (
@@ -273,7 +274,7 @@ class Searcher(Rows):
         covered = everything
         for index in indexes.values():
             covered &= index.fragments
-        moved = _moved(self.handle) & covered
+        moved = with_changed_rows(self.handle) & covered
         stale = bool(moved) and any(index.segments > 1 for index in indexes.values())
         if stale:
             covered -= moved
@@ -412,11 +413,3 @@ def text_index(handle: lance.LanceDataset, column: str) -> TextIndex | None:
     index = min(known, key=lambda i: min(str(part.created_at) for part in i.segments))
     held = frozenset(i for part in index.segments for i in part.fragment_ids)
     return TextIndex(index.name, dict(index.details), held, len(index.segments))
-
-
-def _moved(handle: lance.LanceDataset) -> frozenset[int]:
-    """Return the fragments with rows that kept their ids when they moved there."""
-    metadata = ((f.fragment_id, f.metadata) for f in handle.get_fragments())
-    return frozenset(
-        i for i, m in metadata if m.created_at_version_meta != m.last_updated_at_version_meta
-    )
