@@ -86,7 +86,7 @@ class Searches(abc.ABC):
                 than that of the index makes the search exact, and slow.
             nprobes: How many partitions of the index to search; None for what Lance thinks best.
             refine_factor: Compare ``k`` times so many rows again by their whole vectors; for
-                indexes that compress them.
+                indexes that compress them, and for rows with several vectors.
             ef: How many candidates an HNSW index keeps, at least ``k``.
             distance_range: Only distances from the first number (included) to the second
                 (excluded), each or None.
