@@ -74,7 +74,7 @@ class Library(Protocol):
     def upsert(self, table: str, data: pa.Table) -> None: ...
     def delete(self, table: str, key: int) -> None: ...
     def exists(self, table: str) -> bool: ...
-    def versions(self, table: str) -> int: ...
+    def versions(self, table: str, limit: int | None) -> int: ...
     def fragments(self, table: str) -> int: ...
 
 
@@ -119,8 +119,8 @@ class Pennon:
     def exists(self, table: str) -> bool:
         return self.db.table_exists(table)
 
-    def versions(self, table: str) -> int:
-        return len(self.db.versions(table))
+    def versions(self, table: str, limit: int | None) -> int:
+        return len(self.db.versions(table, limit=limit))
 
     def fragments(self, table: str) -> int:
         return len(self.native(table).get_fragments())
@@ -182,8 +182,8 @@ class Pylance:
             return False
         return True
 
-    def versions(self, table: str) -> int:
-        return len(self.open(table).versions())
+    def versions(self, table: str, limit: int | None) -> int:
+        return len(self.open(table).versions()[-(limit or 0) :])
 
     def fragments(self, table: str) -> int:
         return len(self.open(table).get_fragments())
@@ -242,8 +242,8 @@ class LanceDB:
             return False
         return True
 
-    def versions(self, table: str) -> int:
-        return len(self.table(table).list_versions())
+    def versions(self, table: str, limit: int | None) -> int:
+        return len(self.table(table).list_versions()[-(limit or 0) :])
 
     def fragments(self, table: str) -> int:
         return int(self.table(table).stats()["fragment_stats"]["num_fragments"])
@@ -363,7 +363,9 @@ class Bench:
             for _ in range(versions - 1):
                 library.append("old", one)
         self.timed(f"append at {versions} versions", lambda db: db.append("old", one))
-        self.timed(f"versions() of {versions}", lambda db: db.versions("old"), 5)
+        self.timed(f"versions() of {versions}", lambda db: db.versions("old", None), 5)
+        title = f"the newest 20 of {versions} versions"
+        self.timed(title, lambda db: check(db.versions("old", 20), 20), 5)
 
 
 def check(found: object, expected: object) -> None:

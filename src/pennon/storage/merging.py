@@ -82,6 +82,12 @@ class MergeRules:
             raise InvalidOption("These rules change nothing; let when_not_matched be 'insert'.")
 
     @property
+    def plain(self) -> bool:
+        """Whether they are those of an upsert without conditions."""
+        updates = self.when_matched == "update" and self.matched_if is None
+        return updates and self.inserts and not self.deletes_others
+
+    @property
     def inserts(self) -> bool:
         """Whether rows may be inserted."""
         return self.when_not_matched == "insert"

@@ -27,7 +27,7 @@ from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import mark, planned, rebuild
 from pennon.storage._lance.repair import intent, repaired
-from pennon.storage._lance.upserts import PLAIN, Upsert, upsert_all
+from pennon.storage._lance.upserts import Upsert, upsert_all
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules, key_of, source_of
 
@@ -58,7 +58,7 @@ def merge(
             is to repair what it may have left behind.
     """
     deadline = Deadline.after(asked.seconds, asked.seconds)
-    if found is None and rules == PLAIN and is_small(data):
+    if found is None and rules.plain and is_small(data):
 
         def ready(head: lance.LanceDataset, rows: pa.Table, job: Upsert) -> Attempt | None:
             return _prepare(place, head, rows, job.key, rules, job.asked)

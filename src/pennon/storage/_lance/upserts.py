@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-__all__ = ["PLAIN", "Upsert", "upsert_all"]
+__all__ = ["Upsert", "upsert_all"]
 
-PLAIN = MergeRules()
-"""The rules of a plain upsert."""
+_PLAIN = MergeRules()
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -46,7 +45,7 @@ class Upsert(Job):
         import pyarrow as pa
 
         self.key = key_of(self.on, schema, place.name)
-        self.source = source_of(self.data, schema, self.key, PLAIN, place.name)
+        self.source = source_of(self.data, schema, self.key, _PLAIN, place.name)
         self.data = None
         types = pa.types
         plain = (types.is_integer, types.is_string, types.is_large_string)
@@ -125,6 +124,7 @@ def _upsert(
         base = head.version
         attempt = prepare(head, source, first)
         if attempt is None:
+            writes[:] = [job.asked.write() for job in jobs]
             return None
         writes[:] = _parts(place, head, jobs, attempt.write)
         others = tuple((w, job.asked) for w, job in zip(writes[1:], jobs[1:], strict=True))
@@ -147,7 +147,7 @@ def _upsert(
             job.receipt = rebuild(place, job.receipt, job.asked)
             if made.version > base + 1:
                 job.receipt = repaired(
-                    place, job.receipt, job.source, job.key, PLAIN, job.asked, deadline, base
+                    place, job.receipt, job.source, job.key, _PLAIN, job.asked, deadline, base
                 )
         except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
             job.receipt, job.error = None, error
