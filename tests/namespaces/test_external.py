@@ -205,6 +205,14 @@ def test_glue_in_pylance(glue: Namespace) -> None:
     lance.write_dataset(ROWS, namespace_client=adapter, table_id=["db", "t"], mode="create")
     lance.write_dataset(ROWS, namespace_client=adapter, table_id=["db", "t"], mode="append")
     assert lance.dataset(namespace_client=adapter, table_id=["db", "t"]).count_rows() == 4
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, ROWS.schema) as writer:
+        writer.write_table(ROWS)
+    stream = sink.getvalue().to_pybytes()
+    adapter.create_table({"id": ["db", "u"]}, stream)
+    for table, rows in (("t", 6), ("u", 4)):
+        assert adapter.insert_into_table({"id": ["db", table]}, stream).num_inserted_rows == 2
+        assert adapter.count_table_rows({"id": ["db", table]}).count == rows
 
 
 def test_glue_shows_no_secret(glue: Namespace) -> None:
