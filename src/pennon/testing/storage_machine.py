@@ -129,6 +129,12 @@ class StorageMachine(RuleBasedStateMachine):
     def _branch(self, table: str, branch: str) -> _Known:
         return self._known.setdefault((table, branch), _Known())
 
+    def _newest(self, table: str, branch: str) -> tuple[int, int]:
+        """Return the newest version on both sides; upkeep may have made one on one side only."""
+        both = (self.model, self.subject)
+        found, error = _outcome(lambda: [b.get_table_version(table, branch=branch) for b in both])
+        return (999, 999) if error is not None else (found[0], found[1])
+
     def _both(
         self,
         via: int,
@@ -305,7 +311,10 @@ class StorageMachine(RuleBasedStateMachine):
         else:
             # Which of two errors is raised is nobody's promise.
             rows = list({row["id"]: row for row in rows}.values()) if how == "stale" else rows
-            versions = self._branch(table, branch).pick(0 if how == "stale" else -1)
+            versions = self._branch(table, branch).pick(0)
+            newest = self._newest(table, branch)
+            if how != "stale" or versions[0] == newest[0]:
+                versions = newest
             self._write(
                 via,
                 table,
@@ -410,8 +419,7 @@ class StorageMachine(RuleBasedStateMachine):
         exact: bool,  # noqa: FBT001
     ) -> None:
         """Return to an old version, of whatever it finds or of the newest one only."""
-        known = self._branch(table, branch)
-        there, newest = known.pick(which), known.pick(-1)
+        there, newest = self._branch(table, branch).pick(which), self._newest(table, branch)
         self._write(
             via,
             table,
@@ -422,7 +430,51 @@ class StorageMachine(RuleBasedStateMachine):
             branch=branch,
         )
 
-    # -- indexes -----------------------------------------------------------------------------------
+    # -- indexes and upkeep ------------------------------------------------------------------------
+
+    @rule(
+        via=_VIA,
+        table=_TABLE,
+        branch=_BRANCH,
+        column=st.sampled_from(COLUMNS),
+        how=st.sampled_from(("btree", "bitmap", "replace", "drop", "update", "optimize")),
+    )
+    def upkeep(self, via: int, table: str, branch: str, column: str, how: str) -> None:
+        """Build or drop an index, or tidy up: whatever is read must stay the same."""
+
+        def do(backend: StorageBackend, _: bool) -> Any:  # noqa: FBT001
+            if how == "drop":
+                return backend.drop_index(table, f"{column}_btree", branch=branch).branch
+            if how == "update":
+                return sorted(i.name for i in backend.update_indexes(table, branch=branch))
+            if how == "optimize":
+                return backend.optimize_table(table, retain=None, branch=branch).branch
+            made = backend.create_scalar_index(
+                table,
+                column,
+                "btree" if how == "replace" else how,
+                replace=how == "replace",
+                branch=branch,
+            )
+            return made.name, made.columns, made.kind
+
+        expected, actual = self._both(via, do, f"{how}({table!r}, {column!r}, branch={branch!r})")
+        assert actual == expected
+
+    @rule(via=_VIA, table=_TABLE, branch=_BRANCH, which=_WHICH)
+    def indexes(self, via: int, table: str, branch: str, which: int) -> None:
+        """List the indexes of a version: all of its rows are in them or known not to be."""
+        versions = self._branch(table, branch).pick(which)
+
+        def listed(backend: StorageBackend, is_model: bool) -> Any:  # noqa: FBT001
+            options: dict[str, Any] = {"branch": branch, "version": versions[not is_model]}
+            found = backend.list_indexes(table, **options)
+            rows = backend.count_rows(table, **options)
+            assert all(i.rows_indexed + i.rows_not_indexed == rows for i in found)
+            return sorted((i.name, i.columns, i.kind) for i in found)
+
+        expected, actual = self._both(via, listed, f"list_indexes({table!r}, {branch}, {versions})")
+        assert actual == expected
 
     # -- branches and tags -------------------------------------------------------------------------
 
