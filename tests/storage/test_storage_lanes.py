@@ -112,3 +112,28 @@ def test_a_schema_with_a_key_is_the_same_in_the_next_version(tmp_path: Path) -> 
     for _ in range(8):
         source = pa.RecordBatchReader.from_batches(rows.schema, batches())
         assert db.write("t", source).rows_inserted == 50_000
+
+
+def test_appends_that_fail_together_raise_errors_of_their_own(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    errors: list[PennonError] = []
+
+    def work(number: int) -> None:
+        try:
+            db.write("t", [{"id": number}])
+        except PennonError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    with db.lock_table_for_write("t"):
+        for thread in threads:
+            thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while len(lane.waiting) < len(threads):
+            threading.Event().wait(0.01)
+        db.drop_table("t")
+    for thread in threads:
+        thread.join()
+    assert len({id(error) for error in errors}) == 4
+    assert len({str(error) for error in errors}) == 1
