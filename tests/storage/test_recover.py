@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import random
+import threading
 import time
 import uuid
 from collections import Counter
@@ -12,11 +14,12 @@ from typing import Any
 
 import pytest
 from merge_workers import SCHEMA
-from recover_workers import interrupted, wild
+from recover_workers import interrupted, race_a_rival, wild
 from workers import kept
 
 import pennon
 from pennon.errors import Corrupt
+from pennon.storage._lance import lanes, upserts
 from pennon.storage.abc import StorageBackend
 from pennon.testing.services import TestRoot
 
@@ -157,6 +160,41 @@ def test_killed_at_random(base: TestRoot, race_rounds: int, tmp_path: Path) -> N
     assert set(acknowledged) <= there
     for branch in db.list_branches("t"):
         assert rows(db, branch.name)
+
+
+def test_upserts_that_were_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them was repaired, and the process died before it came to the other."""
+    root, db = stocked(TestRoot(str(tmp_path)))
+    race_a_rival(db, [{"id": 7, "by": 0, "n": 0}, {"id": 8, "by": 0, "n": 0}])
+    real = upserts.repaired
+    done: list[str] = []
+
+    def first_only(*args: Any) -> Any:
+        done.append(args[5].write_id)
+        if len(done) > 1:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    def upsert(id: int) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            db.merge_insert("t", [{"id": id, "by": 5}], write_id=f"w{id}")
+
+    monkeypatch.setattr(upserts, "repaired", first_only)
+    threads = [threading.Thread(target=upsert, args=(id,)) for id in (7, 8)]
+    with db.lock_table_for_write("t"):
+        for thread in threads:
+            thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while len(lane.waiting) < len(threads):
+            threading.Event().wait(0.01)
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == ["w7", "w8"]
+    again = pennon.open(root.uri)
+    assert again.count_rows("t", "id IN (7, 8)") == 3
+    assert [f.kind for f in again.recover(alone=True).findings] == ["key"]
+    assert again.recover(alone=True).findings == ()
+    assert {k: v for k, v in rows(again).items() if k in (7, 8)} == {7: 5, 8: 5}
 
 
 @pytest.mark.parametrize("branch", ["main", "b"])

@@ -227,10 +227,12 @@ def _merge(
 ) -> Iterator[Finding]:
     """Do what is left of a merge: its rows, as its own version has them, are its data."""
     keys = [k for k in commit.properties if k.startswith(tuple(f"pennon.{n}:" for n in _KINDS))]
-    operation, _, write_id = keys[0].removeprefix("pennon.").partition(":")
-    if f"pennon.repair:{write_id}" in there:
+    # Several upserts may be one commit; each repairs what is its own.
+    left = [k for k in keys if f"pennon.repair:{k.partition(':')[2]}" not in there]
+    if not left:
         return
-    if datetime.fromisoformat(json.loads(commit.properties[keys[0]])[3]) > before:
+    operation, _, write_id = left[0].removeprefix("pennon.").partition(":")
+    if datetime.fromisoformat(json.loads(commit.properties[left[0]])[3]) > before:
         return
     if not has_twins(place, meant.key, meant.base, commit.version):
         return
