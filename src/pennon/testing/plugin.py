@@ -8,6 +8,7 @@ used. Servers start when the first test needs them and stop with the run; see
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from pennon.testing.proxy import RecordingProxy
     from pennon.testing.services import AzureServer, S3Server, TestRoot, Toxiproxy
 
-_SUITES = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "suite" in p.stem)
-pytest.register_assert_rewrite(*(f"pennon.testing.{name}" for name in [*_SUITES, "machine"]))
+_ASSERT = re.compile(r"suite|machine|^_storage_")
+_SUITES = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if _ASSERT.search(p.stem))
+pytest.register_assert_rewrite(*(f"pennon.testing.{name}" for name in _SUITES))
 
 _used = pytest.StashKey[dict[str, str]]()
 
