@@ -311,6 +311,33 @@ def test_rows_that_moved_are_found_by_what_they_are(kind: str, tmp_path: Path) -
     assert sorted(found["id"].to_pylist()) == left
 
 
+@pytest.mark.parametrize("kind", ["label_list", "fts", "ivf_flat"])
+def test_updated_lists_are_found_by_what_they_are(kind: str, tmp_path: Path) -> None:
+    """The index of a list is one of the list, not of the values in it."""
+    db = pennon.open(tmp_path)
+    inner = pa.list_(pa.list_(pa.float32(), 2))
+    vectors = pa.array([[[n, 0.0]] for n in range(100)], inner)
+    words = [[f"s{n % 50}"] for n in range(100)]
+    db.create_table("t", pa.table({"id": range(100), "l": words, "v": vectors}))
+    if kind == "label_list":
+        db.create_scalar_index("t", "l", kind)
+    elif kind == "fts":
+        db.create_fts_index("t", "l")
+    else:
+        db.create_vector_index("t", "v", IvfFlat(metric="cosine"))
+    new = {"l": "make_array('new')", "v": "make_array(make_array(0.0, 1.0))"}
+    db.update("t", new, "id = 53")
+    for _ in range(2):
+        if kind == "label_list":
+            found = db.scan(ScanRequest("t", filter="array_has(l, 's3')")).read_all()
+        elif kind == "fts":
+            found = db.full_text_search("t", "l", "s3")
+        else:
+            found = db.vector_search("t", "v", [0, 1], k=1)
+        assert found["id"].to_pylist() == ([53] if kind == "ivf_flat" else [3])
+        db.update_indexes("t")
+
+
 @pytest.mark.parametrize("stable", [True, False])
 def test_segments_of_another_tool_are_not_believed(
     stable: bool,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "build",
     "definition",
+    "field_ids",
     "files_of",
     "kind_of",
     "remove",
@@ -246,7 +247,7 @@ def still_covered(
 
 
 def _files(handle: lance.LanceDataset, column: str) -> dict[int, set[tuple[str, int]]]:
-    ids = _field_ids(handle.lance_schema.field(column))
+    ids = field_ids(handle.lance_schema.field(column))
     return {
         f.fragment_id: {
             (file.path, number)
@@ -258,10 +259,11 @@ def _files(handle: lance.LanceDataset, column: str) -> dict[int, set[tuple[str, 
     }
 
 
-def _field_ids(field: Any) -> set[int]:
+def field_ids(field: Any) -> set[int]:
+    """Return the ids of a column and of all within it."""
     if field is None:
         return set()
-    return {field.id()}.union(*(_field_ids(child) for child in field.children()))
+    return {field.id()}.union(*(field_ids(child) for child in field.children()))
 
 
 def kind_of(description: Any) -> str:

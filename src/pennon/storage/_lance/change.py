@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pennon.retry import Deadline
 from pennon.storage._changes import cast_values, check_all_rows, check_columns
+from pennon.storage._lance.building import field_ids
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.conditions import is_trivial
 from pennon.storage._lance.errors import translated
@@ -133,20 +134,23 @@ def update_found(head: lance.LanceDataset, changed: pa.Table, asked: Asked) -> A
     from lance import LanceOperation
 
     updated: list[Any] = []
-    fields: list[int] = []
     offsets: dict[int, bytes] = {}
     for number, rows in _by_fragment(changed):
         fragment = _fragment_of(head, number)
-        new, fields, where = fragment.update_columns(
+        new, _, where = fragment.update_columns(
             rows.drop_columns(["_rowaddr"]), left_on="_rowid", with_offsets=True
         )
         updated.append(new)
         offsets[number] = where
     before = {f.path for x in head.get_fragments() for f in x.metadata.files}
     names = [f.path for x in updated for f in x.files if f.path not in before]
+    # Lance names the values within lists only, and an index of the list would stay in force.
+    fields = set[int]().union(
+        *(field_ids(f) for f in head.lance_schema.fields() if f.name() in changed.column_names)
+    )
     operation = LanceOperation.Update(
         updated_fragments=updated,
-        fields_modified=fields,
+        fields_modified=sorted(fields),
         update_mode="rewrite_columns",
         updated_fragment_offsets=offsets,
     )
