@@ -110,6 +110,7 @@ class MergeRules:
 
 MERGE_BYTES = 512 << 20
 """Bytes of the data of one merge at most: Lance holds them several times."""
+_MANY = 100_000
 NEW_KEYS = MergeRules(when_matched="fail")
 """The rules of an append that checks keys."""
 
@@ -170,7 +171,11 @@ def source_of(
             columns=tuple(missing),
         )
     rows = _read(reader, table)
-    counted = rows.group_by(list(key)).aggregate([([], "count_all")])
+    # Threads cost more than they save where rows are few.
+    groups = rows.group_by(list(key), use_threads=rows.num_rows > _MANY)
+    counted = groups.aggregate([([], "count_all")])
+    if counted.num_rows == rows.num_rows:
+        return rows
     for row in counted.filter(pc.field("count_all") > 1).to_pylist():
         values = [row[name] for name in key]
         if None not in values:
