@@ -74,8 +74,8 @@ class DirectoryNamespace(Namespace):
 
     Of racing changes of one name one wins, also between processes and machines, and also against
     Lance's own implementation once ``__manifest`` exists. Existence and description cost one
-    request on a bucket while the catalog is unchanged and four after a change, whatever its size:
-    a HEAD while it is read again and again, a listing after five seconds of rest.
+    request on a bucket while the catalog is unchanged (a HEAD; a listing every five seconds) and
+    four after a change, whatever its size.
 
     Lance's own ``DirectoryNamespace`` sees root tables of V2 only with
     ``dir_listing_enabled="false"``.
@@ -542,8 +542,7 @@ class DirectoryNamespace(Namespace):
         Raises:
             UnsafeStore: The store cannot be trusted with concurrent changes.
         """
-        apply = None if dry_run else self._changes.apply
-        return migrate(self._flat, self._manifest.read, apply)
+        return migrate(self._flat, self._manifest.read, None if dry_run else self._changes.apply)
 
     def vacuum(self, *, older_than: timedelta = _WEEK, dry_run: bool = False) -> VacuumReport:
         """Remove old versions of ``__manifest``, of which every change leaves one.
@@ -551,16 +550,14 @@ class DirectoryNamespace(Namespace):
         The newest version always stays. pennon's readers need no version for longer than one call.
         A process that uses Lance's own ``DirectoryNamespace`` goes on from the last version it
         saw: it fails if that one was removed, so the grace period must be longer than any such
-        process may be idle. On a bucket a grace period below 10 seconds is waited for: pennon's
-        readers count on versions that old.
+        process may be idle. On a bucket less than 10 seconds are waited for: readers count on it.
 
         Args:
             older_than: The grace period.
             dry_run: Remove nothing, only say what would be.
         """
         check_age(older_than)
-        versions, size = self._manifest.clean(older_than, dry_run=dry_run)
-        return VacuumReport(dry_run=dry_run, versions=versions, size=size)
+        return VacuumReport(dry_run, *self._manifest.clean(older_than, dry_run=dry_run))
 
     def sweep(
         self,

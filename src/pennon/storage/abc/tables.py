@@ -42,7 +42,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
     """Making, finding, renaming and dropping tables.
 
     A table exists once something was committed to it, if only its columns; a name that was only
-    declared in the catalog is no table yet. Nothing is answered from a cache.
+    declared in the catalog is no table yet. That something is not there is never remembered.
     """
 
     _within: Id = ()
