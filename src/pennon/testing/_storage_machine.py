@@ -133,7 +133,8 @@ class MachineBase(RuleBasedStateMachine):
         self.subject = self.make_backend()
         self._backends = (self.subject, self.reopen(self.subject))
         self._known: dict[tuple[str, str], Known] = {}
-        self._keyed = False
+        self._named: tuple[tuple[str, str, str], dict[str, Any]] | None = None
+        """The last write that had an id."""
 
     def _branch(self, table: str, branch: str) -> Known:
         return self._known.setdefault((table, branch), Known())
@@ -174,6 +175,8 @@ class MachineBase(RuleBasedStateMachine):
         expected, actual = self._both(via, do, f"{what}({table!r}, {shown(call)})")
         if expected is not None:
             self._same_receipt(table, branch, expected, actual)
+            if call.get("write_id") is not None:
+                self._named = (table, branch, what), call
 
     def _same_receipt(
         self, table: str, branch: str, expected: CommitReceipt, actual: CommitReceipt

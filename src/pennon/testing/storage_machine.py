@@ -296,6 +296,13 @@ class StorageMachine(MachineBase):
             branch=branch,
         )
 
+    @rule(via=_VIA)
+    def repeat(self, via: int) -> None:
+        """Do the last write that had an id once more, from wherever."""
+        if self._named is not None:
+            where, call = self._named
+            self._write(via, *where, **call)
+
     # -- indexes and upkeep ------------------------------------------------------------------------
 
     @rule(
