@@ -214,6 +214,7 @@ def test_a_notebook_shows_what_is_wrong() -> None:
             "access_key_id": "AKIAHIDDEN",
             "secret_access_key": "hidden+secret",
             "allow_http": "true",
+            "client_max_retries": "0",
         }
         shown = pennon.open("s3://bucket/lake", storage_options=options).table("docs")._repr_html_()
     assert "⚠ Unavailable" in shown
