@@ -9,8 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 import pennon
-from pennon.errors import PennonError, SchemaMismatch
+from pennon.errors import CommitConflict, PennonError, SchemaMismatch
 from pennon.storage._lance import lanes
+from pennon.storage._lance.backend import LanceBackend
+from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.jobs import Job, fail
 from pennon.storage.abc import CommitReceipt
 
 
@@ -114,26 +117,14 @@ def test_a_schema_with_a_key_is_the_same_in_the_next_version(tmp_path: Path) -> 
         assert db.write("t", source).rows_inserted == 50_000
 
 
-def test_appends_that_fail_together_raise_errors_of_their_own(local_root: str) -> None:
+def test_writes_that_fail_together_raise_errors_of_their_own(local_root: str) -> None:
     db = pennon.open(local_root)
+    assert isinstance(db, LanceBackend)
     db.create_table("t", [{"id": -1}])
-    errors: list[PennonError] = []
-
-    def work(number: int) -> None:
-        try:
-            db.write("t", [{"id": number}])
-        except PennonError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    with db.lock_table_for_write("t"):
-        for thread in threads:
-            thread.start()
-        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
-        while len(lane.waiting) < len(threads):
-            threading.Event().wait(0.01)
-        db.drop_table("t")
-    for thread in threads:
-        thread.join()
-    assert len({id(error) for error in errors}) == 4
-    assert len({str(error) for error in errors}) == 1
+    place = db._place("t")  # pyright: ignore[reportPrivateUsage]
+    failed = [Job(asked=Asked("append", f"w{n}", repeated=False, seconds=1)) for n in range(3)]
+    fail(place, failed, CommitConflict("Rivals won.", table=("t",)))
+    assert len({id(job.error) for job in failed}) == 3
+    assert {(type(job.error), str(job.error)) for job in failed} == {
+        (CommitConflict, "Rivals won.")
+    }
