@@ -417,6 +417,34 @@ def test_a_read_that_is_cancelled_loses_no_batch(slow: Slow) -> None:
     run(main)
 
 
+def test_a_stream_is_closed_while_it_opens(slow: Slow) -> None:
+    begun, go = threading.Event(), threading.Event()
+    scan = slow.scan
+
+    def late(request: Any) -> pa.RecordBatchReader:
+        begun.set()
+        assert go.wait(SECONDS)
+        return scan(request)
+
+    slow.scan = late  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with _async(slow) as db:
+            stream = db.scan(ONE_ROW)
+            opening = asyncio.create_task(stream._opened())
+            await asyncio.to_thread(begun.wait, SECONDS)
+            begin = time.perf_counter()
+            await stream.aclose()
+            assert time.perf_counter() - begin < SECONDS / 2
+            assert not opening.done()
+            go.set()
+            with pytest.raises(InvalidState, match="closed"):
+                await opening
+            assert stream._reader is None
+
+    run(main)
+
+
 def test_two_tasks_do_not_share_a_stream(slow: Slow) -> None:
     slow.gate = threading.Event()
 

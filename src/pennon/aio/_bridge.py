@@ -93,7 +93,8 @@ class Bridge:
     ) -> BatchStream:
         """Return the stream that a call opens, as an async iterator."""
         made = BatchStream(self.submit, lambda: call(*args, **kwargs))
-        self._streams.add(made)
+        with self._guard:
+            self._streams.add(made)
         return made
 
     async def iterate(
@@ -161,7 +162,9 @@ class Bridge:
 
     def _close(self, closing: Future[None], finish: Callable[[], object]) -> None:
         self._pool.shutdown(cancel_futures=True)
-        for stream in list(self._streams):
+        with self._guard:
+            streams = list(self._streams)
+        for stream in streams:
             stream.release()
         try:
             finish()

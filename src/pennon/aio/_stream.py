@@ -114,9 +114,9 @@ class BatchStream:
 
     def release(self) -> None:
         """Let go of the reader without waiting, from any thread."""
-        with self._guard:
-            self._is_closed = True
-            self._reader = None
+        # In this order, and without the lock: an opening looks for it when it has its reader.
+        self._is_closed = True
+        self._reader = None
 
     def _check(self) -> None:
         if self._is_closed:
@@ -129,12 +129,13 @@ class BatchStream:
     def _open(self) -> pa.RecordBatchReader:
         # A rival is the call of an await that was cancelled: it goes on until it is open.
         with self._guard:
-            if self._is_closed:
-                raise InvalidState("The stream was closed meanwhile.")
             reader = self._reader
-            if reader is None:
+            if reader is None and not self._is_closed:
                 reader = self._reader = self._start()
                 self._schema = reader.schema
+            if reader is None or self._is_closed:
+                self._reader = None
+                raise InvalidState("The stream was closed meanwhile.")
             return reader
 
     def _next(self) -> pa.RecordBatch | None:
