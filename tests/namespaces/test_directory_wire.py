@@ -150,6 +150,7 @@ def test_a_session_is_shared(
     session = Session()
     first, second = connect(via, session=session), connect(via, session=session)
     assert first.table_exists("first")
+    assert requests(proxy, second.list_tables) == 2, "how manifests are named is found out once"
     assert requests(proxy, second.list_tables) == 1
 
 

@@ -130,15 +130,17 @@ class Newest:
         if time.monotonic() - self.look.at > TRUST_SECONDS:
             return False
         try:
-            if store.head(f"{base}/_versions/{_manifest(self.version + 1)}") is not None:
+            known = self.named
+            if known is None:
+                known = store.head(f"{base}/_versions/{_manifest(self.version)}") is not None
+                self.named = known
+            if not known or store.head(f"{base}/_versions/{_manifest(self.version + 1)}"):
                 return False
-            if self.named is None:
-                self.named = (
-                    store.head(f"{base}/_versions/{_manifest(self.version)}") is not None
-                    and store.head(self._transaction(base)) is not None
-                )
-                return self.named
-            return against == "kept" or store.head(self._transaction(base)) is not None
+            if against == "kept" or store.head(self._transaction(base)) is not None:
+                return True
+            # Where transactions are not kept, no HEAD will ever do.
+            self.named = False
+            return False
         except (PermissionDenied, Unauthenticated, InvalidName):
             # Some stores answer so where nothing is; opening will tell.
             self.named = False

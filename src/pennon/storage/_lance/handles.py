@@ -107,7 +107,9 @@ class Handles:
         look = Look.now(store, base)
         handle = open()
         new = _Known(handle, Newest.of(handle, look), asked)
-        if known is not None and (known.followed or known.newest.same(new.newest)):
+        if known is not None and (
+            known.newest.same(new.newest) or (known.followed and known.newest.named)
+        ):
             # A commit names its manifest as the one below it is named.
             new.newest.named = known.newest.named
         self._keep(location, new)
