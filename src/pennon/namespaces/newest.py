@@ -138,13 +138,11 @@ class Newest:
                 return False
             if against == "kept" or store.head(self._transaction(base)) is not None:
                 return True
-            # Where transactions are not kept, no HEAD will ever do.
-            self.named = False
-            return False
+            # It is gone, or transactions are not kept here: then no HEAD will ever do.
         except (PermissionDenied, Unauthenticated, InvalidName):
-            # Some stores answer so where nothing is; opening will tell.
-            self.named = False
-            return False
+            pass  # Some stores answer so where nothing is; opening will tell.
+        self.named = False
+        return False
 
     def is_there(self, store: ObjectStore, base: str) -> bool:
         """Whether the version is surely there still, the newest or not; one request."""
