@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 import pennon
-from pennon.errors import CommitConflict, PennonError, SchemaMismatch
+from pennon.errors import CommitConflict, OutcomeUnknown, PennonError, SchemaMismatch
 from pennon.storage._lance import lanes
 from pennon.storage._lance.backend import LanceBackend
 from pennon.storage._lance.commit import Asked
@@ -128,3 +129,27 @@ def test_writes_that_fail_together_raise_errors_of_their_own(local_root: str) ->
     assert {(type(job.error), str(job.error)) for job in failed} == {
         (CommitConflict, "Rivals won.")
     }
+
+
+def test_a_write_whose_committer_was_interrupted_is_not_made_again(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    found: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            db.write("t", [{"id": 1}])
+        except PennonError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    with db.lock_table_for_write("t"):
+        thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while not lane.waiting:
+            threading.Event().wait(0.01)
+        with pytest.raises(KeyboardInterrupt), lane.together(lambda _: True):
+            raise KeyboardInterrupt
+    thread.join()
+    assert [type(error) for error in found] == [OutcomeUnknown]
+    assert db.count_rows("t") == 1

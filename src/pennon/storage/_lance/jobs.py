@@ -80,7 +80,11 @@ def passed(
             with lane.passing(deadline, lambda: job.done) as entered:
                 if entered:
                     with lane.together(chosen) as jobs:
-                        work([job, *(other for other in jobs if other is not job)])
+                        if job in jobs:
+                            work([job, *(other for other in jobs if other is not job)])
+                        else:
+                            # Whoever took it was interrupted.
+                            job.error = _unsettled(place, job)
         except CommitConflict:
             if not lane.take(job):
                 # Whoever took it is not back yet.
