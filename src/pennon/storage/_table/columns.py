@@ -48,8 +48,8 @@ class TableColumnsOfTable(TableBase):
         ``alter_columns`` forbids NULL.
 
         Memory follows the batches, not the table. A function is called with one batch after the
-        other, in the order of the table, from one thread. It must depend on nothing but its batch
-        if ``checkpoint`` is given.
+        other, in the order of each data file, from one thread that is not that of the caller. It
+        must depend on nothing but its batch if ``checkpoint`` is given.
 
         Args:
             columns: Names to what they are computed from: an expression or SQL over the columns
