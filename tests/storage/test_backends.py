@@ -6,11 +6,13 @@ import pytest
 
 import pennon
 from pennon.storage.abc import StorageBackend
+from pennon.testing._storage_branches import BranchCases
+from pennon.testing._storage_writes import WriteCases
 from pennon.testing.services import TestRoot
 from pennon.testing.storage_suite import StorageBackendSuite
 
 
-class _OnARoot(StorageBackendSuite):
+class _Opened:
     @pytest.fixture
     def backend(self, pennon_root: TestRoot) -> StorageBackend:
         self.options = pennon_root.options
@@ -18,6 +20,10 @@ class _OnARoot(StorageBackendSuite):
 
     def reopen(self, backend: StorageBackend) -> StorageBackend:
         return pennon.open(backend.namespace.root, storage_options=self.options or None)
+
+
+class _OnARoot(_Opened, StorageBackendSuite):
+    pass
 
 
 @pytest.mark.parametrize("pennon_root", ["memory"], indirect=True)
@@ -33,3 +39,8 @@ class TestLocal(_OnARoot):
 @pytest.mark.parametrize("pennon_root", ["s3"], indirect=True)
 class TestS3(_OnARoot):
     pass
+
+
+@pytest.mark.parametrize("pennon_root", ["azure", "gcs"], indirect=True)
+class TestOtherBuckets(_Opened, WriteCases, BranchCases):
+    """The parts that lean on the store: commits that race, names that are taken once."""
