@@ -166,10 +166,11 @@ class LabelList(ScalarIndex):
     def _fits(self, field: pa.Field) -> bool:
         import pyarrow.types as t
 
-        return t.is_list(field.type) or t.is_large_list(field.type)
+        kind: Any = field.type
+        return (t.is_list(kind) or t.is_large_list(kind)) and not t.is_nested(kind.value_type)
 
     def _for(self) -> str:
-        return "lists"
+        return "lists of plain values"
 
 
 class _OnText(ScalarIndex):
@@ -224,6 +225,22 @@ class BloomFilter(ScalarIndex):
         _check_number(self, "number_of_items", 1)
         if not isinstance(self.probability, float) or not 0 < self.probability < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"probability={self.probability!r} must lie between 0 and 1.")
+
+    def _fits(self, field: pa.Field) -> bool:
+        import pyarrow.types as t
+
+        kind: Any = getattr(field.type, "storage_type", field.type)
+        others = (
+            t.is_boolean,
+            t.is_float16,
+            t.is_duration,
+            t.is_decimal,
+            t.is_fixed_size_binary,
+        )
+        return super()._fits(field) and not any(test(kind) for test in others)
+
+    def _for(self) -> str:
+        return "numbers but halves and decimals, texts, bytes of any length, dates and times"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +344,7 @@ class FullText(Index):
         import pyarrow.types as t
 
         kind: Any = field.type
-        while t.is_list(kind) or t.is_large_list(kind):
+        if t.is_list(kind) or t.is_large_list(kind):
             kind = kind.value_type
         given = (field.metadata or {}).get(b"ARROW:extension:name")
         json = getattr(kind, "extension_name", None) in {"lance.json", "arrow.json"}
@@ -487,6 +504,18 @@ class IvfRq(VectorIndex):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_number(self, "bits", 1, 9)
+
+    def check(self, field: pa.Field, table: str) -> None:
+        """Refuse also vectors that are not whole bytes of bits."""
+        super().check(field, table)
+        length, _, _ = _vectors(field)
+        if length % 8:
+            raise InvalidInput(
+                f"No ivf_rq index can be built on the column {field.name!r} of {table}, whose "
+                f"vectors have {length} numbers: that must be a multiple of 8.",
+                column=field.name,
+                kind=self.kind,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,6 +182,21 @@ class IndexCases:
         assert backend.list_indexes("t") == []
         assert backend.get_table_version("t") == 1
 
+    def test_kinds_that_few_types_suit(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        flags, sums = pa.array([True]), pa.array([1], pa.decimal128(9, 2))
+        texts = pa.array([[["a"]]], pa.list_(pa.list_(pa.string())))
+        six = pa.array([[0.0] * 6], pa.list_(pa.float32(), 6))
+        table = pa.table({"flag": flags, "sum": sums, "texts": texts, "six": six})
+        backend.create_table("t", table)
+        scalar = backend.create_scalar_index
+        refused(InvalidInput, lambda: scalar("t", "flag", "bloomfilter"))
+        refused(InvalidInput, lambda: scalar("t", "sum", "bloomfilter"))
+        refused(InvalidInput, lambda: scalar("t", "texts", "label_list"))
+        refused(InvalidInput, lambda: backend.create_fts_index("t", "texts"))
+        refused(InvalidInput, lambda: backend.create_vector_index("t", "six", "ivf_rq"))
+
     def test_one_write_id_builds_once(self, backend: StorageBackend) -> None:
         backend.create_table("t", rows())
         first = backend.create_scalar_index("t", "id", write_id="build")
