@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 
 from pennon.errors import DeadlineExceeded, InvalidOption
 
@@ -32,9 +34,9 @@ class Deadline:
         if isinstance(seconds, Deadline):
             return seconds
         span = default if seconds is None else seconds
-        if not span > 0:
+        if not isinstance(span, Real) or isinstance(span, bool) or not span > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"deadline={span!r} must be a number of seconds above 0.")
-        return cls(time.monotonic() + span)
+        return cls(time.monotonic() + float(min(span, sys.float_info.max)))
 
     @property
     def remaining(self) -> float:

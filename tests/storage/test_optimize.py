@@ -177,6 +177,27 @@ def test_a_compaction_without_an_answer_is_found(
     assert db.count_rows("t") == 80
 
 
+def test_a_compaction_that_is_interrupted_loses_no_row(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes after the commit, before its answer."""
+    from lance.optimize import Compaction
+
+    db = pennon.open(local_root)
+    stocked(db, 4)
+    real = Compaction.commit
+
+    def interrupted(*args: Any) -> Any:
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Compaction, "commit", staticmethod(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        db.optimize_table("t")
+    assert len(files(db, raw(db).version)) == 1
+    assert db.scan("t").read_all().num_rows == 80
+
+
 def test_nothing_is_removed_before_what_replaces_it_is_on_the_disk(
     local_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from recover_workers import interrupted, race_a_rival, wild
 from workers import kept
 
 import pennon
-from pennon.errors import Corrupt
+from pennon.errors import Corrupt, OutcomeUnknown
 from pennon.storage._lance import lanes, upserts
 from pennon.storage.abc import StorageBackend
 from pennon.testing.services import TestRoot
@@ -195,6 +196,21 @@ def test_upserts_that_were_one_commit(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [f.kind for f in again.recover(alone=True).findings] == ["key"]
     assert again.recover(alone=True).findings == ()
     assert {k: v for k, v in rows(again).items() if k in (7, 8)} == {7: 5, 8: 5}
+
+
+def test_a_note_stays_if_versions_it_may_speak_of_are_gone(tmp_path: Path) -> None:
+    """Also where a tag keeps an older version."""
+    db = pennon.open(str(tmp_path))
+    db.create_table("t", [{"id": 0}])
+    db.create_tag("t", "first")
+    db.write("t", [{"id": 1}])
+    db.write("t", [{"id": 2}], write_id="w")
+    db.write("t", [{"id": 3}])
+    db.optimize_table("t", compaction=False, retain=timedelta(0), alone=True)
+    assert db.recover(alone=True).findings == ()
+    with pytest.raises(OutcomeUnknown):
+        db.write("t", [{"id": 2}], write_id="w")
+    assert db.count_rows("t") == 4
 
 
 @pytest.mark.parametrize("branch", ["main", "b"])

@@ -12,7 +12,14 @@ from pennon.objects.abc import Durability
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AUTOMATIC", "check_durability", "check_mode", "check_write_id", "rows_of"]
+__all__ = [
+    "AUTOMATIC",
+    "check_durability",
+    "check_message",
+    "check_mode",
+    "check_write_id",
+    "rows_of",
+]
 
 AUTOMATIC = "auto-"
 """What write ids begin with that nobody chose."""
@@ -39,9 +46,25 @@ def check_write_id(write_id: str | None) -> str:
     """
     if write_id is None:
         return f"{AUTOMATIC}{uuid.uuid4().hex}"
-    if not isinstance(write_id, str) or not write_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not _is_text(write_id) or not write_id:
         raise InvalidOption(f"write_id={write_id!r} must be a unique string, or None.")
     return write_id
+
+
+def check_message(message: str | None) -> str | None:
+    """Return what a writer says of a commit if it can be kept.
+
+    Raises:
+        InvalidOption: Not a string, or one that is no Unicode text.
+    """
+    if message is not None and not _is_text(message):
+        raise InvalidOption(f"commit_message={message!r} must be a text, or None.")
+    return message
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a string without lone surrogates, which no file can hold."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def check_durability(durability: Durability) -> Durability:

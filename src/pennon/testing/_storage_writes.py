@@ -305,8 +305,12 @@ class WriteCases:
                 refused(TableNotFound, lambda c=call, t=table: c(t, write_id="w"))
             refused(BranchNotFound, lambda c=call: c("t", branch="dev"))
             refused(BranchNotFound, lambda c=call: c("t", branch="dev", write_id="w"))
-            refused(InvalidOption, lambda c=call: c("t", write_id=""))
-            refused(InvalidOption, lambda c=call: c("t", deadline=0))
+            for wrong in (0, float("nan"), "1", True, []):
+                refused(InvalidOption, lambda c=call, w=wrong: c("t", deadline=w))
+            for wrong in ("", 5, "\ud800"):
+                refused(InvalidOption, lambda c=call, w=wrong: c("t", write_id=w))
+            for wrong in (5, b"x", "\ud800"):
+                refused(InvalidOption, lambda c=call, w=wrong: c("t", commit_message=w))
         assert backend.namespace.describe_table("declared", check_declared=True).declared_only
         assert people(backend) == PEOPLE
         assert backend.write("t", []).version == 1

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pennon.errors import CommitConflict, OutcomeUnknown, SchemaMismatch
+from pennon.errors import CommitConflict, OutcomeUnknown, PennonError, SchemaMismatch
 from pennon.retry import Deadline
 from pennon.storage._columns import Function, Wanted, altered, cast_column, check_dropped
 from pennon.storage._lance.commit import Asked, Attempt, commit
@@ -248,8 +248,10 @@ class _Values:
             receipt = _pass(self.place, asked, tried)
         except OutcomeUnknown:
             raise
-        except BaseException:
-            self._discard(set())
+        except BaseException as error:
+            # A signal does not tell whether the commit had been made.
+            if isinstance(error, PennonError) or not used:
+                self._discard(set())
             raise
         self._discard(used)
         if self.wanted.function is not None:

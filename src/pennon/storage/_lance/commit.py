@@ -120,7 +120,7 @@ def commit(
     if asked.durability == "disk":
         # While the lane is held, so that those who wait are one commit, synced once. Whoever gives
         # the receipt asks for it again, and hears then what the disk said.
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(PennonError):
             keep_files(place, made.version)
     return made
 
@@ -142,6 +142,27 @@ class _Commit:
         )
 
     def run(self, deadline: Deadline, handle: lance.LanceDataset | None) -> CommitReceipt:
+        """Try until it is committed, or surely not; else its fate is unknown."""
+        try:
+            return self._tries(deadline, handle)
+        except PennonError:
+            raise
+        except Exception as error:
+            # No memory, no thread: the caller must not take files back that may be committed.
+            if self._doubt is None:
+                raise
+            raise self._unknown(error) from error
+
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"The {self._asked.operation} of {self._place.name} could not be settled in time "
+            f"({str(error) or type(error).__name__}); repeat it with "
+            f"write_id={self._asked.write_id!r}.",
+            table=self._place.info.id,
+            write_id=self._asked.write_id,
+        )
+
+    def _tries(self, deadline: Deadline, handle: lance.LanceDataset | None) -> CommitReceipt:
         failures = 0
         for _ in Backoff(attempts=10_000).tries(deadline):
             try:
@@ -163,12 +184,7 @@ class _Commit:
                 break
             handle = None
         if self._doubt is not None:
-            raise OutcomeUnknown(
-                f"The {self._asked.operation} of {self._place.name} could not be settled in time "
-                f"({self._error}); repeat it with write_id={self._asked.write_id!r}.",
-                table=self._place.info.id,
-                write_id=self._asked.write_id,
-            )
+            raise self._unknown(self._error)
         self._give_up()
         raise self._error
 

@@ -16,7 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pennon.errors import NotDurable, ObjectNotFound, StorageError, VersionNotFound
+from pennon.errors import (
+    NotDurable,
+    ObjectNotFound,
+    PennonError,
+    StorageError,
+    VersionNotFound,
+)
 from pennon.namespaces.abc import Namespace
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.branches import ref_of
@@ -73,7 +79,7 @@ def keep(namespace: Namespace, place: Place, receipt: CommitReceipt) -> None:
     """
     try:
         keep_version(namespace, place, receipt.version)
-    except StorageError as error:
+    except PennonError as error:
         raise NotDurable(
             f"Version {receipt.version} of {place.name} is committed and can be read, but the disk "
             f"failed to keep it ({error.message}); check the disk, and write the rows elsewhere.",

@@ -140,7 +140,7 @@ def _rewrite(place: Place, head: lance.LanceDataset, task: Any, done: Compacted)
         Compaction.commit(head, [result])
     except BaseException as error:
         if not is_lance_error(error):
-            discard(place, new)
+            # A signal does not tell whether the commit had been made.
             raise
         if meaning(error) in _LOST:
             discard(place, new)

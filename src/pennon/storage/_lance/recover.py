@@ -185,9 +185,13 @@ def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Findin
         meant = intent_of(commit.properties)
         if meant is not None and meant.base + 1 < commit.version:
             yield from _merge(place, commit, meant, there, before, dry_run=dry_run)
-    oldest = min((c.version for c in commits), default=1)
+    # Where versions were cleaned up nobody knows, so the note stays to say so. Tags keep some of
+    # them, so it is what has no gap behind it that counts.
+    known = {c.version for c in commits}
+    oldest = max(known, default=1)
+    while oldest - 1 in known:
+        oldest -= 1
     for key, bases in notes.values():
-        # Where versions were cleaned up nobody knows, so the note stays to say so.
         if key not in there and min(bases) + 1 >= oldest:
             operation, _, write_id = key.removeprefix("pennon.").partition(":")
             if not dry_run:
@@ -205,11 +209,10 @@ def _history(place: Place) -> list[_Commit]:
         try:
             with contextlib.suppress(NotFound), translated(place.name, place.secrets):
                 found: Any = place.open(version).read_transaction(version)
-                if found is not None:
-                    return _Commit(version, dict(found.transaction_properties or {}))
+                return _Commit(version, dict(getattr(found, "transaction_properties", None) or {}))
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
-            pass
+            return _Commit(version, {})
         return None
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

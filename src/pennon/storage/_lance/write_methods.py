@@ -10,7 +10,12 @@ from pennon.errors import CommitConflict
 from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_durability, check_mode, check_write_id
+from pennon.storage._arguments import (
+    check_durability,
+    check_message,
+    check_mode,
+    check_write_id,
+)
 from pennon.storage._changes import check_values, check_where
 from pennon.storage._lance.append import append
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
@@ -214,7 +219,7 @@ class LanceWrites(LanceBase, Writes):
             check_write_id(write_id),
             repeated=write_id is not None,
             seconds=COMMIT_SECONDS if deadline is None else deadline,
-            message=message,
+            message=check_message(message),
             durability=check_durability(durability),
         )
 

@@ -10,7 +10,7 @@ from pennon.errors import ColumnNotFound, did_you_mean
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_durability, check_write_id
+from pennon.storage._arguments import check_durability, check_message, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage.abc.metadata import (
     Changes,
@@ -76,6 +76,7 @@ class MemoryMetadata(MemoryBase, Metadata):
         """Change metadata; see :meth:`Metadata.update_metadata`."""
         of_schema, of_columns = check_metadata(schema, columns)
         check_durability(durability)
+        check_message(commit_message)
         named = check_write_id(write_id)
         Deadline.after(deadline, 60)
         id, held = self._held(table, branch)

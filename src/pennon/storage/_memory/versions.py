@@ -8,7 +8,7 @@ from pennon.errors import CommitConflict, SchemaMismatch
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_durability, check_write_id
+from pennon.storage._arguments import check_durability, check_message, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage._memory.lineage import compared
 from pennon.storage.abc.types import CommitReceipt, Durability
@@ -58,6 +58,7 @@ class MemoryVersions(MemoryBase, Versions):
         ref = Ref(branch=branch, version=version)
         named = check_write_id(write_id)
         check_durability(durability)
+        check_message(commit_message)
         Deadline.after(deadline, 60)
         id, held = self._held(table, branch)
         with held.lock:

@@ -14,7 +14,12 @@ from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
 from pennon.retry import Deadline
-from pennon.storage._arguments import check_durability, check_mode, check_write_id
+from pennon.storage._arguments import (
+    check_durability,
+    check_message,
+    check_mode,
+    check_write_id,
+)
 from pennon.storage._changes import (
     cast_values,
     check_all_rows,
@@ -56,6 +61,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         check_durability(self.durability)
+        check_message(self.message)
 
 
 @dataclass(frozen=True, slots=True)
