@@ -293,6 +293,15 @@ class ColumnCases:
         backend.update("t", {"a": "a + 1"}, where="a = 30")
         assert self.values(backend, "a")[2] == (31.0,)
 
+    def test_a_type_that_a_column_has_already(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        self.made(backend)
+        backend.create_scalar_index("t", "n")
+        backend.alter_columns("t", {"n": ColumnChange(name="m", type=pa.int32())})
+        assert self.values(backend, "m") == [(10,), (None,), (30,)]
+        assert [i.columns for i in backend.list_indexes("t")] == [("m",)]
+
     def test_columns_that_cannot_be_changed(self, backend: StorageBackend) -> None:
         import pyarrow as pa
 

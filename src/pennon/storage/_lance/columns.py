@@ -61,7 +61,11 @@ def add_columns(place: Place, wanted: Wanted, asked: Asked) -> CommitReceipt:
 def alter_columns(place: Place, changes: Mapping[str, ColumnChange], asked: Asked) -> CommitReceipt:
     """Change columns; see :meth:`TableColumns.alter_columns`."""
     if any(change.type is not None for change in changes.values()):
-        return _rewrite(place, changes, asked)
+        with translated(place.name, place.secrets):
+            known: pa.Schema = place.open().schema
+        target = altered(known, changes, place.name)
+        if known.types != target.types:
+            return _rewrite(place, known, target, asked)
 
     def prepare(head: lance.LanceDataset) -> Attempt:
         from lance import LanceOperation
@@ -69,6 +73,8 @@ def alter_columns(place: Place, changes: Mapping[str, ColumnChange], asked: Aske
         with translated(place.name, place.secrets):
             old: pa.Schema = head.schema
         new = altered(old, changes, place.name)
+        if old.types != new.types:
+            raise _changed(place)
         tighter = [o.name for o, n in zip(old, new, strict=True) if o.nullable and not n.nullable]
         for name in tighter:
             _check_no_null(place, head, name)
@@ -96,13 +102,10 @@ def drop_columns(place: Place, names: str | Sequence[str], asked: Asked) -> Comm
     return _pass(place, asked, prepare)
 
 
-def _rewrite(place: Place, changes: Mapping[str, ColumnChange], asked: Asked) -> CommitReceipt:
+def _rewrite(place: Place, known: pa.Schema, target: pa.Schema, asked: Asked) -> CommitReceipt:
     """Change columns, some by writing their values anew."""
     import pyarrow as pa
 
-    with translated(place.name, place.secrets):
-        known: pa.Schema = place.open().schema
-    target = altered(known, changes, place.name)
     # A merge may not change the name of a column either, unless it writes its values anew.
     again = {old.name: new for old, new in zip(known, target, strict=True) if old != new}
     hidden = pa.schema([f.with_name(_New.format(n)) for n, f in again.items()])
@@ -111,18 +114,15 @@ def _rewrite(place: Place, changes: Mapping[str, ColumnChange], asked: Asked) ->
         columns = [cast_column(batch[n], f, n, place.name) for n, f in again.items()]
         return pa.RecordBatch.from_arrays(columns, schema=hidden)
 
-    function = Function(cast, hidden, list(again), _ROWS)
+    # A type that is that of the column already changes nothing.
+    function = Function(cast, hidden, list(again), _ROWS) if again else None
     values = _Values(place, Wanted(tuple(hidden.names), function=function))
 
     def prepare(head: lance.LanceDataset) -> Attempt:
         with translated(place.name, place.secrets):
             same = head.schema.equals(known)
         if not same:
-            raise CommitConflict(
-                f"The columns of {place.name} changed while a new type was being written; read "
-                "them, then change the column again.",
-                table=place.info.id,
-            )
+            raise _changed(place)
         with translated(place.name, place.secrets):
             first = next_id(head)
             before = fields_of(head.lance_schema)
@@ -138,6 +138,14 @@ def _rewrite(place: Place, changes: Mapping[str, ColumnChange], asked: Asked) ->
         return _merge(head, fragments, after, asked, files)
 
     return values.committed(asked, prepare)
+
+
+def _changed(place: Place) -> CommitConflict:
+    return CommitConflict(
+        f"The columns of {place.name} changed while a new type was being written; read them, then "
+        "change the column again.",
+        table=place.info.id,
+    )
 
 
 def _as(found: Field, now: Mapping[str, pa.Field]) -> Field:
