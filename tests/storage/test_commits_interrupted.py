@@ -68,7 +68,7 @@ def test_an_exception_after_the_commit(
 
     with monkeypatch.context() as patch:
         if error is MemoryError:
-            patch.setattr(commit, "is_reachable", late)
+            patch.setattr(commit, "seen", late)
         else:
             patch.setattr(lance.LanceDataset, "commit", staticmethod(signalled))
         with pytest.raises(OutcomeUnknown if error is MemoryError else error):

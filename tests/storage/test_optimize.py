@@ -268,7 +268,7 @@ def test_an_append_to_a_branch_that_was_deleted_meanwhile(
     db = pennon.open(f"{base.uri}/{uuid.uuid4().hex[:12]}", storage_options=base.options or None)
     db.create_table("t", [{"id": 1}])
     db.create_branch("t", "b")
-    real = commit.read_receipt
+    real = commit.seen
 
     def late(*args: Any) -> Any:
         found = real(*args)
@@ -276,7 +276,7 @@ def test_an_append_to_a_branch_that_was_deleted_meanwhile(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(commit, "read_receipt", late)
+        patch.setattr(commit, "seen", late)
         with pytest.raises((CommitConflict, BranchNotFound)):
             db.write("t", [{"id": 2}], branch="b")
     db.create_branch("t", "b")

@@ -33,7 +33,8 @@ once per version; a dataset in the V1 scheme, or without its transaction, is lis
 **On a disk** the directory ``_versions`` itself tells: making or removing a manifest changes its
 times and nothing else does. They are compared, not ordered, so clocks that are set do not matter;
 a change within one tick of the clock after a look could hide, so times that were young at the look
-are not trusted. One ``stat``, and exact for whatever anybody does.
+are not trusted. One ``stat``, and exact for whatever anybody does. A version that this process
+made itself is looked at by names, as on a bucket, while those times are young.
 """
 
 from __future__ import annotations
@@ -124,7 +125,17 @@ class Newest:
                 drops the dataset while others use it: one request less on a bucket.
         """
         if store.uri.scheme == "file":
-            return self.look.times is not None and self.look.times == _times(store, base)
+            at = time.monotonic()
+            if self.look.times is None or self.look.times != _times(store, base):
+                return False
+            self.look = Look(at, self.look.times)
+            return True
+        return self.holds_by_names(store, base, against=against)
+
+    def holds_by_names(
+        self, store: ObjectStore, base: str, *, against: Literal["all", "kept"] = "all"
+    ) -> bool:
+        """Return what :meth:`holds` returns on a bucket, on whatever store."""
         if self.named is False or self.transaction is None:
             return False
         if time.monotonic() - self.look.at > TRUST_SECONDS:
@@ -132,17 +143,47 @@ class Newest:
         try:
             known = self.named
             if known is None:
-                known = store.head(f"{base}/_versions/{_manifest(self.version)}") is not None
+                known = _has(store, f"{base}/_versions/{_manifest(self.version)}")
                 self.named = known
-            if not known or store.head(f"{base}/_versions/{_manifest(self.version + 1)}"):
+            if not known or _has(store, f"{base}/_versions/{_manifest(self.version + 1)}"):
                 return False
-            if against == "kept" or store.head(self._transaction(base)) is not None:
+            if against == "kept" or _has(store, self._transaction(base)):
                 return True
             # It is gone, or transactions are not kept here: then no HEAD will ever do.
         except (PermissionDenied, Unauthenticated, InvalidName):
             pass  # Some stores answer so where nothing is; opening will tell.
         self.named = False
         return False
+
+    def followed_by(
+        self, version: int, transaction: str, store: ObjectStore, base: str
+    ) -> Newest | None:
+        """Return what a commit of this process on a disk made, if it surely is the newest.
+
+        It is if the one after it is missing and then the transaction of this one is still there,
+        for the reasons that hold on a bucket. That it is the commit itself, its manifest says.
+
+        Args:
+            version: The one it made.
+            transaction: The name of its transaction.
+            store: Objects at or above the dataset.
+            base: The dataset's place in it.
+        """
+        look = Look(time.monotonic(), None)
+        if version != self.version + 1 or look.at - self.look.at > TRUST_SECONDS:
+            return None
+        names = f"{base}/_versions"
+        try:
+            stored = Path(store.uri.path, names, _manifest(version)).read_bytes()
+        except OSError:
+            return None
+        if transaction.encode() not in stored or self.transaction is None:
+            return None
+        if _has(store, f"{names}/{_manifest(version + 1)}") or not _has(
+            store, self._transaction(base)
+        ):
+            return None
+        return Newest(version, transaction, look, named=True)
 
     def is_there(self, store: ObjectStore, base: str) -> bool:
         """Whether the version is surely there still, the newest or not; one request."""
@@ -176,6 +217,12 @@ def transaction_of(handle: Any) -> str | None:
 
 def _manifest(version: int) -> str:
     return f"{_LAST - version:020d}.manifest"
+
+
+def _has(store: ObjectStore, key: str) -> bool:
+    if store.uri.scheme == "file":
+        return Path(store.uri.path, key).exists()
+    return store.head(key) is not None
 
 
 def _times(store: ObjectStore, base: str) -> _Times | None:

@@ -73,7 +73,7 @@ def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
 def _commit_all(place: Place, jobs: list[_Append], deadline: Deadline) -> None:
     """Commit jobs, those with rows in one version, and tell each of them what came of it."""
     try:
-        head = place.open()
+        head = place.open(to_write=True)
         with translated(place.name, place.secrets):
             schema, columns = head.schema, head.lance_schema
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits

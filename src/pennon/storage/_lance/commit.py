@@ -29,9 +29,8 @@ from pennon.storage._lance.history import (
     Write,
     find,
     forget,
-    is_reachable,
-    read_receipt,
     remember,
+    seen,
     transaction_file,
 )
 from pennon.storage._lance.places import Place
@@ -170,7 +169,7 @@ class _Commit:
                     return found
                 if not self._error.retryable:
                     break
-                if found := self._attempt(handle or self._place.open()):
+                if found := self._attempt(handle or self._place.open(to_write=True)):
                     return found
             except (TableNotFound, BranchNotFound, OutcomeUnknown):
                 raise
@@ -220,32 +219,22 @@ class _Commit:
         if attempt is None:
             return self._nothing(handle)
         self._doubt = attempt
-        made = self._send(handle, attempt)
-        version = made.version
-        found = read_receipt(self._place, made, version, attempt.write)
-        if found is None:
-            raise CommitConflict(
-                f"Version {version} of {self._place.name} is not the commit Lance reported.",
-                table=self._place.info.id,
-            )
+        transaction = _transaction(handle, attempt)
+        made = self._send(handle, attempt, transaction)
         data = frozenset(f.removeprefix("data/") for f in attempt.files if f.startswith("data/"))
-        if is_reachable(self._place, version, data):
-            return found
-        # It fell into a gap of the history, which still names its files.
-        self._doubt = None
-        return None
+        found = seen(self._place, made, attempt.write, transaction, data)
+        if found is None:
+            # It fell into a gap of the history, which still names its files.
+            self._doubt = None
+        return found
 
-    def _send(self, handle: lance.LanceDataset, attempt: Attempt) -> lance.LanceDataset:
+    def _send(
+        self, handle: lance.LanceDataset, attempt: Attempt, transaction: lance.Transaction
+    ) -> lance.LanceDataset:
         """Commit once and return the version Lance reports: its manifest is yet to be read."""
-        from lance import LanceDataset, Transaction
+        from lance import LanceDataset
 
         base = handle.version
-        transaction = Transaction(
-            read_version=base,
-            operation=attempt.operation,
-            uuid=attempt.write.uuid,
-            transaction_properties=_properties(attempt),
-        )
         self._tried.append(base)
         for write, asked in ((attempt.write, self._asked), *attempt.others):
             if asked.repeated:
@@ -272,12 +261,19 @@ class _Commit:
         )
 
 
-def _properties(attempt: Attempt) -> dict[str, str]:
-    """Return what the transaction carries: each write in it."""
-    found = {**attempt.said, **attempt.write.properties()}
+def _transaction(handle: lance.LanceDataset, attempt: Attempt) -> lance.Transaction:
+    """Return what is committed on a version, with the properties of each write in it."""
+    from lance import Transaction
+
+    said = {**attempt.said, **attempt.write.properties()}
     for write, _ in attempt.others:
-        found |= write.properties()
-    return found
+        said |= write.properties()
+    return Transaction(
+        read_version=handle.version,
+        operation=attempt.operation,
+        uuid=attempt.write.uuid,
+        transaction_properties=said,
+    )
 
 
 class _Refused(Exception):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Handles", "Kept", "clone"]
 
 _MOST = 256
+_FEW = 100
+"""Versions that are listed as fast as two objects are looked for."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class _Known:
     """When somebody began to make sure of it last, by the monotonic clock."""
     followed: bool = False
     """Whether this process itself committed on top of it: there is no need to ask."""
+    own: bool = False
+    """Whether this process itself made the version."""
 
 
 class Kept(Protocol):
@@ -47,6 +51,8 @@ class Kept(Protocol):
         base: str,
         open: Callable[[], lance.LanceDataset],
         since: float | None = None,
+        *,
+        listed: bool = False,
     ) -> lance.LanceDataset:
         """Return a handle of the caller's own on the newest version; see :class:`Handles`."""
         ...
@@ -57,6 +63,18 @@ class Kept(Protocol):
 
     def follow(self, location: str) -> None:
         """Note that this process committed to a dataset."""
+        ...
+
+    def committed(
+        self,
+        location: str,
+        store: ObjectStore,
+        base: str,
+        made: lance.LanceDataset,
+        transaction: str,
+        open: Callable[[], lance.LanceDataset],
+    ) -> bool:
+        """Whether a commit of this process surely is the newest version; False in doubt."""
         ...
 
 
@@ -82,6 +100,8 @@ class Handles:
         base: str,
         open: Callable[[], lance.LanceDataset],
         since: float | None = None,
+        *,
+        listed: bool = False,
     ) -> lance.LanceDataset:
         """Return a handle of the caller's own on the newest version.
 
@@ -92,6 +112,8 @@ class Handles:
             open: Opens it anew at the newest version.
             since: The moment that counts, by the monotonic clock, if it is not this one: what was
                 the newest version then, or later, is good enough.
+            listed: Whether the versions are rather listed, while they are few: one request instead
+                of two, and none that a listing of them a moment later would not have to send too.
         """
         asked = time.monotonic()
         with self._lock:
@@ -101,7 +123,7 @@ class Handles:
         if known is not None:
             if since is not None and known.asked >= since:
                 return clone(known.handle)
-            if not known.followed and known.newest.holds(store, base):
+            if not known.followed and _holds(known, store, base, listed=listed):
                 known.asked = max(known.asked, asked)
                 return clone(known.handle)
         look = Look.now(store, base)
@@ -132,6 +154,42 @@ class Handles:
             if known is not None:
                 known.followed = True
 
+    def committed(
+        self,
+        location: str,
+        store: ObjectStore,
+        base: str,
+        made: lance.LanceDataset,
+        transaction: str,
+        open: Callable[[], lance.LanceDataset],
+    ) -> bool:
+        """Whether a commit of this process surely is the newest version; False in doubt.
+
+        Args:
+            location: The dataset.
+            store: Objects at or above it.
+            base: Its place in the store.
+            made: What Lance reported: its content is that which was sent, seen or not.
+            transaction: The name of its transaction.
+            open: Opens it anew at the newest version.
+        """
+        with self._lock:
+            known = self._known.get(location)
+        if store.uri.scheme == "file":
+            new = known and known.newest.followed_by(made.version, transaction, store, base)
+            if new is None:
+                return False
+            self._keep(location, _Known(made, new, new.look.at, own=True))
+            return True
+        self.follow(location)
+        # What Lance remembers of a manifest is told by its ETag, and so is what the store has.
+        self.newest(location, store, base, open)
+        with self._lock:
+            known = self._known.get(location)
+        if known is None:
+            return False
+        return (known.newest.version, known.newest.transaction) == (made.version, transaction)
+
     def _keep(self, location: str, new: _Known) -> None:
         with self._lock:
             old = self._known.get(location)
@@ -141,6 +199,14 @@ class Handles:
             self._known.move_to_end(location)
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
+
+
+def _holds(known: _Known, store: ObjectStore, base: str, *, listed: bool) -> bool:
+    if store.uri.scheme == "file":
+        if known.newest.holds(store, base):
+            return True
+        return known.own and known.newest.holds_by_names(store, base)
+    return not (listed and known.newest.version <= _FEW) and known.newest.holds(store, base)
 
 
 def clone(handle: lance.LanceDataset) -> lance.LanceDataset:

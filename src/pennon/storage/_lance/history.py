@@ -13,12 +13,18 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import ObjectNotFound, OutcomeUnknown, PennonError, VersionNotFound
+from pennon.errors import (
+    CommitConflict,
+    ObjectNotFound,
+    OutcomeUnknown,
+    PennonError,
+    VersionNotFound,
+)
 from pennon.namespaces.abc import Id
 from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
@@ -39,6 +45,7 @@ __all__ = [
     "noted",
     "read_receipt",
     "remember",
+    "seen",
     "transaction_file",
     "tried",
     "undone",
@@ -102,14 +109,14 @@ class Write:
         return {self.key: json.dumps(done), **said}
 
     def receipt(
-        self, table: Id, branch: str, version: int, transaction: Any
+        self, table: Id, branch: str, version: int, said: Mapping[str, str]
     ) -> CommitReceipt | None:
-        """Return the receipt of this write if the transaction is its commit."""
-        text = (transaction.transaction_properties or {}).get(self.key)
+        """Return the receipt of this write if it is in a commit with these properties."""
+        text = said.get(self.key)
         if text is None:
             return None
         inserted, updated, deleted, at = json.loads(text)
-        kept, dropped = json.loads(transaction.transaction_properties.get(INDEXES, "[[], []]"))
+        kept, dropped = json.loads(said.get(INDEXES, "[[], []]"))
         return CommitReceipt(
             table=table,
             branch=branch,
@@ -144,11 +151,12 @@ def read_receipt(
     """
     with translated(place.name, place.secrets):
         try:
-            transaction = handle.read_transaction(version)
+            transaction: Any = handle.read_transaction(version)
         except TypeError:
             # pylance cannot show a compaction that moved an index; it is none of our commits.
             return None
-    found = write.receipt(place.info.id, place.branch, version, transaction)
+    said = transaction.transaction_properties or {}
+    found = write.receipt(place.info.id, place.branch, version, said)
     if found is None or write.operation != "rollback":
         return found
     return replace(found, rows_deleted=undone(place, version, transaction, found.rows_deleted))
@@ -281,6 +289,45 @@ def _files_of(place: Place, handle: lance.LanceDataset, version: int) -> frozens
     with translated(place.name, place.secrets):
         transaction: Any = handle.read_transaction(version)
     return data_files(getattr(transaction.operation, "fragments", ()))
+
+
+def seen(
+    place: Place,
+    made: lance.LanceDataset,
+    write: Write,
+    transaction: lance.Transaction,
+    files: frozenset[str],
+) -> CommitReceipt | None:
+    """Return the receipt of a commit that Lance reported, once the history shows it.
+
+    Most commits are the newest version then, as stored: that is found out at once, and tells all.
+
+    Args:
+        place: The table.
+        made: The version Lance reports: what of it is stored is yet to be seen.
+        write: The first write in it.
+        transaction: What was committed.
+        files: The paths of the data files it added, below ``data/``.
+
+    Returns:
+        The receipt; None if it fell into a gap of the history, which still names its files.
+
+    Raises:
+        CommitConflict: The version is another commit.
+        OutcomeUnknown: Versions were cleaned up that would have told.
+    """
+    version, base = made.version, transaction.read_version
+    name = f"{base}-{transaction.uuid}.txn"
+    if version == base + 1 and place.is_newest(made, name):
+        said = transaction.transaction_properties or {}
+        return write.receipt(place.info.id, place.branch, version, said)
+    found = read_receipt(place, made, version, write)
+    if found is None:
+        raise CommitConflict(
+            f"Version {version} of {place.name} is not the commit Lance reported.",
+            table=place.info.id,
+        )
+    return found if is_reachable(place, version, files) else None
 
 
 def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:

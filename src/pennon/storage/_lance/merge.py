@@ -66,7 +66,7 @@ def merge(
         mine = Upsert(asked=asked, data=data, on=on)
         return passed(place, mine, deadline, lambda js: upsert_all(place, js, ready, deadline))
     # The data fitted the table when they were merged, whatever it is by now.
-    handle = (place.open_or_none(found.version) if found else None) or place.open()
+    handle = (place.open_or_none(found.version) if found else None) or place.open(to_write=True)
     with translated(place.name, place.secrets):
         schema = handle.schema
     key = key_of(on, schema, place.name)

@@ -90,10 +90,14 @@ class Place:
         """Return the objects below the location: for single files of Lance, by name."""
         return open_store(self.uri, self.options)
 
-    def open(self, version: int | None = None) -> lance.LanceDataset:
+    def open(self, version: int | None = None, *, to_write: bool = False) -> lance.LanceDataset:
         """Return a new handle on the latest version, or on a given one.
 
         A handle belongs to one thread: Lance panics when a mutated one is shared.
+
+        Args:
+            version: Which; the latest if None.
+            to_write: Whether a commit will follow: it asks for as few requests as there can be.
 
         Raises:
             TableNotFound: Nothing was ever written here.
@@ -105,7 +109,7 @@ class Place:
                 if version is not None:
                     return self._open(version)
                 return self.handles.newest(
-                    self.location, self.above, self._base, self._open, self.since
+                    self.location, self.above, self._base, self._open, self.since, listed=to_write
                 )
         except (TableNotFound, VersionNotFound):
             if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
@@ -124,6 +128,18 @@ class Place:
             self.handles.is_written(self.location, self.above, self._base, self.since)
             or self.open_or_none() is not None
         )
+
+    def is_newest(self, made: lance.LanceDataset, transaction: str) -> bool:
+        """Whether a commit of this process surely is the newest version; False in doubt.
+
+        Args:
+            made: The version Lance reports.
+            transaction: The name of its transaction.
+        """
+        with translated(self.name, self.secrets):
+            return self.handles.committed(
+                self.location, self.above, self._base, made, transaction, self._open
+            )
 
     @property
     def _base(self) -> str:

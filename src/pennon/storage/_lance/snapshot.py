@@ -47,6 +47,8 @@ class _Pinning:
         base: str,
         open: Callable[[], lance.LanceDataset],
         since: float | None = None,  # noqa: ARG002 - a pinned version may be of any age
+        *,
+        listed: bool = False,  # noqa: ARG002
     ) -> lance.LanceDataset:
         """Return a handle of the caller's own on the pinned version."""
         with self.pin.lock:
@@ -69,6 +71,10 @@ class _Pinning:
 
     def follow(self, location: str) -> None:
         """Do nothing: what is pinned is not written to."""
+
+    def committed(self, *_: object) -> bool:
+        """Return False: what is pinned is not written to."""
+        return False
 
 
 class LanceSnapshot(Snapshot, LanceBackend):

@@ -81,7 +81,7 @@ def upsert_all(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Dea
     """
     handle: lance.LanceDataset | None = None
     try:
-        handle = place.open()
+        handle = place.open(to_write=True)
         with translated(place.name, place.secrets):
             schema = handle.schema
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
