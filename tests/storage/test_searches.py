@@ -15,6 +15,7 @@ import pytest
 
 import pennon
 from pennon.errors import InvalidInput, InvalidState
+from pennon.storage._indexing import from_parameters
 from pennon.storage._lance import searches
 from pennon.storage.abc import (
     HybridSearch,
@@ -211,6 +212,32 @@ def test_indexes_of_other_numbers(kind: str, metric: Any, tmp_path: Path) -> Non
     told = both[0].explain(VectorSearch("t", "v", asked))
     assert f"by {metric}" in told
     assert "'v_vector' (IVF_FLAT) is used; 50 rows not in it" in told
+
+
+@pytest.mark.parametrize("kind", ["ivf_pq", "ivf_sq", "ivf_rq", "ivf_hnsw_sq"])
+def test_compressed_vectors_have_whole_distances(kind: str, tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    chance = np.random.default_rng(5)
+    vectors, near = chance.standard_normal((400, 8)), chance.standard_normal(8)
+    values = pa.array(vectors.tolist(), pa.list_(pa.float32(), 8))
+    db.create_table("t", pa.table({"id": range(400), "a vector": values}))
+    db.create_vector_index("t", "a vector", from_parameters(kind, {"metric": "cosine"}))  # pyright: ignore[reportArgumentType]
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(near)
+    true = 1 - (vectors @ near) / lengths
+
+    def search(**options: Any) -> tuple[list[int], list[float]]:
+        found = db.vector_search("t", "a vector", near, columns=["id"], **options)
+        return found["id"].to_pylist(), found["_distance"].to_pylist()
+
+    ids, distances = search(k=20)
+    assert distances == pytest.approx(true[ids].tolist(), abs=1e-5)
+    for low, high in ((None, 0.4), (0.6, None), (0.3, 0.7)):
+        above, below = true >= (-9 if low is None else low), true < (9 if high is None else high)
+        found, _ = search(k=400, distance_range=(low, high))
+        assert sorted(found) == np.flatnonzero(above & below).tolist()
+        told = db.explain(VectorSearch("t", "a vector", near, distance_range=(low, high)))
+        assert ("flat scan" in told) == (low is not None)
+        assert ("index 'a vector_vector'" in told) == (low is None)
 
 
 def test_room_is_made_for_no_more_rows_than_there_are(tmp_path: Path) -> None:

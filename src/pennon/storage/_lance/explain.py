@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explained"]
 
-_ANN = re.compile(r"ANNSubIndex: .*?name=(\S+?),")
 _METRIC = re.compile(r"metric=(\w+)")
-_SCALAR = re.compile(r"\]@([^()\]]+)\(")
 
 
 def explained(rows: Searcher, request: ScanRequest | Search, *, run: bool) -> str:
@@ -57,8 +55,9 @@ def _scan(rows: Searcher, request: ScanRequest, *, run: bool) -> Iterator[str]:
     options = rows.options(request)
     with rows.reading(computes=request.computed is not None):
         plan = _plan(rows.handle.scanner(**options), run=run)
+        known = [index.name for index in rows.handle.describe_indices()]
     yield f"scan of {rows.name}"
-    used = list(dict.fromkeys(_SCALAR.findall(plan)))
+    used = [name for name in known if f"]@{name}(" in plan]
     if used:
         shown = ", ".join(repr(name) for name in used)
         yield f"- index {shown} is used for the filter"
@@ -79,19 +78,23 @@ def _vectors(rows: Searcher, asked: VectorSearch, *, run: bool) -> Iterator[str]
             for index in rows.handle.describe_indices()
             if list(index.field_names) == [asked.column] and "metric_type" in index.details
         ]
-        used = _ANN.search(plans[0])
+        used = next((i for i in indexes if f"ANNSubIndex: name={i.name}, k=" in plans[0]), None)
         metric = _METRIC.search(plans[0])
         total = rows.handle.count_rows()
         measured = metric[1].lower() if metric else asked.metric or "l2"
         yield (
             f"vector search of {rows.name}: the {asked.k} nearest in {asked.column!r} by {measured}"
         )
-        if used:
-            index = next(i for i in indexes if i.name == used[1])
-            held = frozenset(n for part in index.segments for n in part.fragment_ids)
-            yield f"- index {index.name!r} ({index.index_type}) is used" + _rest(rows, held)
+        if used is not None:
+            held = frozenset(n for part in used.segments for n in part.fragment_ids)
+            yield f"- index {used.name!r} ({used.index_type}) is used" + _rest(rows, held)
         elif indexes and not asked.use_index:
             yield f"- flat scan: no index is to be used, so all {total} rows are compared"
+        elif indexes and rows.guesses(asked):
+            yield (
+                f"- flat scan: {indexes[0].name!r} guesses distances, and there is a least one, so "
+                f"all {total} rows are compared, which is exact"
+            )
         elif indexes:
             kinds = ", ".join(
                 f"{i.name!r} measures {i.details['metric_type'].lower()}" for i in indexes

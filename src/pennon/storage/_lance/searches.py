@@ -133,13 +133,18 @@ class Searcher(Rows):
     def vectors(self, asked: VectorSearch) -> pa.Table:
         """Return the rows nearest to a vector."""
         import pyarrow as pa
+        import pyarrow.compute
 
+        pc: Any = pyarrow.compute
         queries = self.queries(asked)
         with self.reading(computes=isinstance(asked.columns, Mapping)):
             parts = [self.vector_scanner(asked, query).to_table() for query in queries]
         if asked.query.ndim > 1 and isinstance(queries[0], pa.Array):
             parts = [numbered(part, n) for n, part in enumerate(parts)]
         found = pa.concat_tables(parts)
+        if asked.distance_range is not None and asked.distance_range[1] is not None:
+            end = pa.scalar(asked.distance_range[1], pa.float32())
+            found = found.filter(pc.less(found[DISTANCE], end))
         order = [(name, "ascending") for name in (DISTANCE, ROW_ID)]
         if QUERY_INDEX in found.schema.names:
             order.insert(0, (QUERY_INDEX, "ascending"))
@@ -178,18 +183,21 @@ class Searcher(Rows):
         # Lance makes room for k * refine_factor rows, and aborts the process if it finds none.
         total = max(self.handle.count_rows(), 1)
         k = min(asked.k, total)
-        refine = asked.refine_factor and min(asked.refine_factor, -(-total // k))
+        refine = min(asked.refine_factor or 1, -(-total // k))
+        use_index, between = asked.use_index, asked.distance_range
+        if between is not None and self.guesses(asked):
+            use_index, between = between[0] is None, None if between[0] is None else between
         nearest = {
             "column": asked.column,
             "q": query,
             "k": k,
-            "metric": asked.metric or (None if asked.use_index else self.measured_by(asked.column)),
+            "metric": asked.metric or (None if use_index else self.measured_by(asked.column)),
             # As a maximum too, it would cost rows that are there.
             "minimum_nprobes": asked.nprobes,
             "refine_factor": refine,
             "ef": asked.ef,
-            "distance_range": asked.distance_range,
-            "use_index": asked.use_index,
+            "distance_range": between,
+            "use_index": use_index,
         }
         return self.handle.scanner(
             columns=columns,
@@ -198,6 +206,21 @@ class Searcher(Rows):
             prefilter=asked.prefilter,
             with_row_id=True,
             disable_scoring_autoprojection=True,
+        )
+
+    def guesses(self, asked: VectorSearch) -> bool:
+        """Whether an index would compare with the range of a search what it guesses of distances.
+
+        Lance does so whatever it refines: by another measure than that of the range, for cosine.
+        """
+        return (
+            asked.use_index
+            and asked.distance_range is not None
+            and any(
+                "compression" in index.details
+                for index in self.handle.describe_indices()
+                if list(index.field_names) == [asked.column]
+            )
         )
 
     def measured_by(self, column: str) -> str | None:
