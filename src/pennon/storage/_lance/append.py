@@ -118,8 +118,7 @@ def _commit_group(
         if head is not handle and head.lance_schema != columns:
             raise _changed(place)
         if batches and not shared:
-            rows = pa.RecordBatchReader.from_batches(batches[0].schema, iter(batches))
-            shared.extend(write_files(place, rows, handle))
+            shared.extend(write_files(place, pa.Table.from_batches(batches), handle))
         fragments = [*(f for job in jobs for f in job.fragments), *shared]
         return Attempt(
             LanceOperation.Append(fragments),

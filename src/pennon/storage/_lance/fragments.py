@@ -71,20 +71,20 @@ def _own_errors(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 def write_files(
     place: Place,
-    reader: pa.RecordBatchReader,
+    rows: pa.RecordBatchReader | pa.Table,
     handle: lance.LanceDataset | None,
     mode: Literal["append", "overwrite"] = "append",
 ) -> list[Any]:
-    """Stream rows into new data files and return the fragments that name them.
+    """Write rows into new data files and return the fragments that name them.
 
     An error of the source ends the stream instead of passing through Lance, which would turn it
     into text: so its own type reaches the caller, and every file is known and deleted.
 
     Args:
         place: Where.
-        reader: The rows.
+        rows: They: those of a table reach Lance without a step through Python.
         handle: The table they are for; None for a new one.
-        mode: Whether its columns stay as they are, or those of the reader take their place. A new
+        mode: Whether its columns stay as they are, or those of the rows take their place. A new
             one that exists by now is an error, unless it is to be overwritten.
     """
     import pyarrow as pa
@@ -92,7 +92,7 @@ def write_files(
 
     failed: list[BaseException] = []
 
-    def source() -> Iterator[pa.RecordBatch]:
+    def source(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
             yield from reader
         except GeneratorExit:
@@ -100,7 +100,9 @@ def write_files(
         except BaseException as error:  # noqa: BLE001 - raised again below
             failed.append(error)
 
-    stream = pa.RecordBatchReader.from_batches(reader.schema, source())
+    stream = rows
+    if isinstance(rows, pa.RecordBatchReader):
+        stream = pa.RecordBatchReader.from_batches(rows.schema, source(rows))
     fragments: list[Any] = []
     try:
         with translated(place.name, place.secrets):
