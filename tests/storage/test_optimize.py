@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -18,8 +19,8 @@ from optimize_workers import use_or_optimize
 from workers import kept
 
 import pennon
-from pennon.errors import BranchNotFound, CommitConflict, StorageError
-from pennon.storage._lance import optimize
+from pennon.errors import BranchNotFound, CommitConflict, StorageError, VersionNotFound
+from pennon.storage._lance import branches, optimize, removal, tags
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import with_primary_key
 from pennon.testing.races import Racers
@@ -304,3 +305,71 @@ def test_one_write_id_waits_until_its_deadline(local_root: str) -> None:
     thread.join()
     assert db.write("t", [{"id": 2}], write_id="w") == done[0]
     assert db.count_rows("t") == 2
+
+
+@pytest.mark.parametrize("kind", ["tag", "branch"])
+def test_a_name_given_while_versions_are_removed(
+    base: TestRoot, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It came after the removal had looked for names: refused, or what it names is kept."""
+    db = pennon.open(f"{base.uri}/{uuid.uuid4().hex[:12]}", storage_options=base.options or None)
+    db.create_table("t", [{"id": 1}])
+    for n in (2, 3):
+        db.write("t", [{"id": n}])
+    real: Any = removal.check_left
+    looked = threading.Event()
+    removed = threading.Event()
+    ended: list[threading.Thread] = []
+
+    @contextlib.contextmanager
+    def overlooking(place: Any) -> Iterator[None]:
+        # Lance's removal in its two steps, as far as this name is concerned.
+        with announced(place):
+            looked.set()
+            assert removed.wait(60)
+            place.store().delete(*(m.key for m in place.store().list("_versions") if is_first(m)))
+            yield
+
+    def is_first(meta: Any) -> bool:
+        return meta.key.endswith(("/18446744073709551614.manifest", "/1.manifest"))
+
+    def remove() -> None:
+        thread = threading.Thread(target=db.optimize_table, args=("t",), kwargs=AT_ONCE)
+        ended.append(thread)
+        thread.start()
+        assert looked.wait(60)
+
+    calls: list[int] = []
+
+    def late(place: Any, version: int) -> None:
+        calls.append(version)
+        if kind == "tag" or len(calls) == 2:
+            remove()
+            threading.Timer(0.2, removed.set).start()
+        real(place, version)
+
+    announced = removal.announced
+    monkeypatch.setattr(optimize, "announced", overlooking)
+    monkeypatch.setattr(tags if kind == "tag" else branches, "check_left", late)
+    name = db.create_tag if kind == "tag" else db.create_branch
+    with pytest.raises(VersionNotFound):
+        name("t", "first", version=1)
+    ended[0].join()
+    assert db.list_tags("t") == []
+    assert [b.name for b in db.list_branches("t")] in ([], ["main"])
+    assert db.recover("t").findings == ()
+
+
+def test_a_removal_of_a_killed_process_is_not_waited_for(local_root: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": 1}])
+    db.write("t", [{"id": 2}])
+    left = Path(raw(db).uri, "_pennon", "removals", "left")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    old = time.time() - 2 * 3600
+    os.utime(left, (old, old))
+    db.create_tag("t", "first", version=1)
+    db.create_branch("t", "b", version=1)
+    db.optimize_table("t")
+    assert not left.exists()

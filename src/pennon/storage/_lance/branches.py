@@ -30,11 +30,13 @@ from pennon.errors import (
     NotFound,
     ObjectAlreadyExists,
     ObjectNotFound,
+    PennonError,
     PreconditionFailed,
 )
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
 from pennon.storage._lance.named import on_names
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.removal import check_left
 from pennon.storage.abc.branches import BranchInfo
 from pennon.storage.refs import MAIN, Ref
 
@@ -110,6 +112,7 @@ def create_branch(place: Place, name: str, ref: Ref) -> BranchInfo:
     """Create a branch; see :meth:`StorageBackend.create_branch`."""
     main = place.on(MAIN)
     parent, version = source_of(main, ref)
+    check_left(main.on(parent), version)
     if _find(main, name) is not None:
         raise _taken(main, name)
     claim = _Claim("made", parent, version)
@@ -142,6 +145,11 @@ def _make(main: Place, name: str, claim: _Claim) -> BranchInfo:
     found = _find(main, name)
     if found is None or (found.parent, found.parent_version) != (claim.parent, claim.version):
         raise _taken(main, name)
+    try:
+        check_left(main.on(claim.parent), claim.version)
+    except PennonError:
+        delete_branch(main, name, missing_ok=True)
+        raise
     return found
 
 

@@ -22,6 +22,7 @@ from pennon.storage._lance.fragments import discard
 from pennon.storage._lance.history import data_files
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.removal import announced
 
 if TYPE_CHECKING:
     import lance
@@ -184,7 +185,8 @@ def remove_old(place: Place, retain: timedelta, *, dry_run: bool) -> tuple[int, 
                 retain, error_if_tagged_old_versions=False
             ).stats
         else:
-            found = handle.cleanup_old_versions(retain, error_if_tagged_old_versions=False)
+            with announced(place):
+                found = handle.cleanup_old_versions(retain, error_if_tagged_old_versions=False)
     kinds = ("data", "transaction", "index", "deletion")
     files = sum(int(getattr(found, f"{kind}_files_removed")) for kind in kinds)
     return int(found.old_versions), int(found.old_versions) + files, int(found.bytes_removed)

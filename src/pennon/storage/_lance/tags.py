@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pennon.errors import BranchNotFound, TagNotFound, VersionNotFound
+from pennon.errors import BranchNotFound, CommitConflict, TagNotFound, VersionNotFound
 from pennon.storage._lance.branches import check_kept, source_of
 from pennon.storage._lance.named import on_names
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.removal import check_left
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.refs import MAIN, Ref
 
@@ -24,7 +25,8 @@ def create_tag(place: Place, name: str, ref: Ref) -> TagInfo:
         raise
     try:
         check_kept(place, branch)
-    except BranchNotFound:
+        check_left(place.on(branch), version)
+    except (BranchNotFound, VersionNotFound, CommitConflict):
         delete_tag(place, name, missing_ok=True)
         raise
     return _one(place, name)
@@ -41,7 +43,8 @@ def move_tag(place: Place, name: str, ref: Ref) -> TagInfo:
         raise
     try:
         check_kept(place, branch)
-    except BranchNotFound:
+        check_left(place.on(branch), version)
+    except (BranchNotFound, VersionNotFound, CommitConflict):
         old = _lance_name(before.branch), before.version
         on_names(place, lambda h: h.tags.update(name, old))
         raise
