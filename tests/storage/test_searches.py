@@ -214,6 +214,33 @@ def test_indexes_of_other_numbers(kind: str, metric: Any, tmp_path: Path) -> Non
     assert "'v_vector' (IVF_FLAT) is used; 50 rows not in it" in told
 
 
+@pytest.mark.parametrize("filter", [None, "id >= 0", "body = 'cat dog'"])
+@pytest.mark.parametrize("prefilter", [True, False])
+def test_rows_that_a_compaction_dropped_take_no_place(
+    filter: str | None, prefilter: bool, tmp_path: Path
+) -> None:
+    db = pennon.open(tmp_path)
+    vectors = pa.array([[float(n), 1.0] for n in range(40)], pa.list_(pa.float32(), 2))
+    bodies = ["cat dog" if n % 2 else "cat" for n in range(40)]
+    db.create_table("t", pa.table({"id": range(40), "body": bodies, "v": vectors}))
+    db.create_vector_index("t", "v", "ivf_flat")
+    db.create_fts_index("t", "body")
+    db.create_scalar_index("t", "id")
+    db.create_scalar_index("t", "body", "bitmap")
+    db.delete_rows("t", "id % 4 = 3")
+    db.optimize_table("t")
+    options: Any = {"filter": filter, "prefilter": prefilter, "columns": ["id"]}
+    dogs = list(range(1, 40, 4))
+    assert db.full_text_search("t", "body", "dog", k=3, **options)["id"].to_pylist() == dogs[:3]
+    assert db.full_text_search("t", "body", "dog", k=40, **options)["id"].to_pylist() == dogs
+    there = dogs if filter == "body = 'cat dog'" else [n for n in range(40) if n % 4 != 3]
+    assert db.vector_search("t", "v", [0, 1], k=40, **options)["id"].to_pylist() == there
+    both = db.vector_search("t", "v", [[0, 1], [0, 1]], k=40, **options)
+    assert both["id"].to_pylist() == there * 2
+    found = db.hybrid_search("t", "v", [0, 1], "body", "dog", k=40, **options)
+    assert sorted(found["id"].to_pylist()) == there
+
+
 @pytest.mark.parametrize("kind", ["ivf_pq", "ivf_sq", "ivf_rq", "ivf_hnsw_sq"])
 def test_compressed_vectors_have_whole_distances(kind: str, tmp_path: Path) -> None:
     db = pennon.open(tmp_path)

@@ -138,13 +138,15 @@ class Searcher(Rows):
         pc: Any = pyarrow.compute
         queries = self.queries(asked)
         with self.reading(computes=isinstance(asked.columns, Mapping)):
-            parts = [self.vector_scanner(asked, query).to_table() for query in queries]
+            parts = [self._nearest(asked, query) for query in queries]
         if asked.query.ndim > 1 and isinstance(queries[0], pa.Array):
             parts = [numbered(part, n) for n, part in enumerate(parts)]
         found = pa.concat_tables(parts)
         if asked.distance_range is not None and asked.distance_range[1] is not None:
             end = pa.scalar(asked.distance_range[1], pa.float32())
             found = found.filter(pc.less(found[DISTANCE], end))
+        if asked.filter is not None and not asked.prefilter:
+            found = self._filtered(found, filter_sql(asked.filter))
         order = [(name, "ascending") for name in (DISTANCE, ROW_ID)]
         if QUERY_INDEX in found.schema.names:
             order.insert(0, (QUERY_INDEX, "ascending"))
@@ -168,8 +170,27 @@ class Searcher(Rows):
         kind = queries.dtype if queries.dtype == np.float64 else np.float32
         return [pa.array(query.astype(kind)) for query in queries]
 
-    def vector_scanner(self, asked: VectorSearch, query: Any) -> lance.LanceScanner:
-        """Return what finds the rows nearest to a vector."""
+    def _nearest(self, asked: VectorSearch, query: Any) -> pa.Table:
+        """Return the rows nearest to what is one search for Lance."""
+        import numpy as np
+
+        found = self.vector_scanner(asked, query).to_table()
+        many = isinstance(query, np.ndarray) and QUERY_INDEX in found.schema.names
+        wanted = min(asked.k, self.handle.count_rows()) * (len(query) if many else 1)
+        if len(found) < wanted and asked.use_index and self.measured_by(asked.column):
+            found = self.vector_scanner(asked, query, alive=True).to_table()
+        return found
+
+    def vector_scanner(
+        self, asked: VectorSearch, query: Any, *, alive: bool = False
+    ) -> lance.LanceScanner:
+        """Return what finds the rows nearest to a vector.
+
+        Args:
+            asked: The search.
+            query: The vector, or several.
+            alive: See :func:`_where`.
+        """
         names, computed = asked.rows.names, asked.rows.computed
         schema = self.schema
         columns: Any
@@ -202,8 +223,8 @@ class Searcher(Rows):
         return self.handle.scanner(
             columns=columns,
             nearest={name: value for name, value in nearest.items() if value is not None},
-            filter=filter_sql(asked.filter),
-            prefilter=asked.prefilter,
+            filter=_where(filter_sql(asked.filter) if asked.prefilter else None, alive=alive),
+            prefilter=True,
             with_row_id=True,
             disable_scoring_autoprojection=True,
         )
@@ -238,12 +259,20 @@ class Searcher(Rows):
         """Return the rows whose texts a query finds best."""
         found = self.text_ids(asked)
         rows = self.take_ids(found[ROW_ID].to_pylist(), asked.columns)
+        if len(rows) < len(found):
+            found = self.text_ids(asked, alive=True)
+            rows = self.take_ids(found[ROW_ID].to_pylist(), asked.columns)
         if asked.with_row_id:
             rows = rows.append_column(ROW_ID, found[ROW_ID])
         return rows.append_column(SCORE, found[SCORE])
 
-    def text_ids(self, asked: TextSearch) -> pa.Table:
-        """Return the row ids and scores of the rows a query finds best."""
+    def text_ids(self, asked: TextSearch, *, alive: bool = False) -> pa.Table:
+        """Return the row ids and scores of the rows a query finds best.
+
+        Args:
+            asked: The search.
+            alive: See :func:`_where`.
+        """
         import pyarrow as pa
 
         query, filter = asked.bound, filter_sql(asked.filter)
@@ -254,7 +283,8 @@ class Searcher(Rows):
         before = filter if asked.prefilter else None
         parts: list[pa.Table] = []
         if plan.through_index:
-            options = self.index_options(plan, before)
+            # What is filtered afterwards would not tell of rows that are gone.
+            options = self.index_options(plan, _where(before, alive=alive or before != filter))
             with self.reading():
                 parts.append(text.best(self.handle, text.to_lance(query), k, **options))
         if plan.in_memory:
@@ -264,12 +294,11 @@ class Searcher(Rows):
         return found if before == filter else self._filtered(found, filter)
 
     def _filtered(self, found: pa.Table, filter: str | None) -> pa.Table:
-        import pyarrow as pa
         import pyarrow.compute
 
         pc: Any = pyarrow.compute
         ids = ", ".join(map(str, found[ROW_ID].to_pylist()))
-        left = self.ids(f"({filter}) AND {ROW_ID} IN ({ids})") if ids else pa.array([], pa.uint64())
+        left = self.ids(f"({filter}) AND " + (f"{ROW_ID} IN ({ids})" if ids else "false"))
         return found.filter(pc.is_in(found[ROW_ID], value_set=left.combine_chunks()))
 
     def text_plan(self, query: TextQuery) -> TextPlan:
@@ -379,9 +408,13 @@ class Searcher(Rows):
     def hybrid(self, asked: HybridSearch) -> pa.Table:
         """Return the best of what a vector and a text find."""
         near = self.vectors(asked.vector_search)
-        good = self.text_ids(asked.text_search)
-        ids = sorted({*near[ROW_ID].to_pylist(), *good[ROW_ID].to_pylist()})
-        rows = self.take_ids(ids, asked.columns)
+        ids: list[int] = []
+        for alive in (False, True):
+            good = self.text_ids(asked.text_search, alive=alive)
+            ids = sorted({*near[ROW_ID].to_pylist(), *good[ROW_ID].to_pylist()})
+            rows = self.take_ids(ids, asked.columns)
+            if len(rows) == len(ids):
+                break
         return reranked(rows, ids, near, good, asked)
 
 
@@ -422,6 +455,18 @@ def reranked(
         at = rows.schema.get_field_index(DISTANCE)
         rows = rows.add_column(at, ROW_ID, pa.array(ids, pa.uint64()))
     return rows.take(pa.array(order))
+
+
+def _where(filter: str | None, *, alive: bool) -> str | None:
+    """Return a filter, so that only rows that there are satisfy it if ``alive``.
+
+    Where a compaction dropped deleted rows, an index still finds them and they take the place of
+    others, also those that an index of the filter's columns lets pass. It takes a look at the ids
+    of all rows to tell, so it is left out until a search finds rows that are gone.
+    """
+    if not alive:
+        return filter
+    return f"{ROW_ID} >= 0" if filter is None else f"({filter}) AND {ROW_ID} >= 0"
 
 
 def text_index(handle: lance.LanceDataset, column: str) -> TextIndex | None:
