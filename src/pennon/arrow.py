@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import InvalidInput, PennonError, SchemaMismatch
+from pennon.errors import InvalidInput, InvalidOption, PennonError, SchemaMismatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ACCEPTED", "to_reader"]
+__all__ = ["ACCEPTED", "storable", "to_reader"]
 
 ACCEPTED = (
     "anything with __arrow_c_stream__ or __arrow_c_array__ (pyarrow, polars, pandas, duckdb), an "
@@ -23,6 +23,8 @@ ACCEPTED = (
 )
 _ROWS = 8192
 """Rows converted at a time: bounds memory, and 32-bit offsets then hold 256 KiB per value."""
+_DECIMAL = 16
+"""Bytes of the smallest decimal that is stored."""
 
 
 def to_reader(
@@ -43,11 +45,14 @@ def to_reader(
 
     Raises:
         InvalidInput: No stream can be made of the data.
+        InvalidOption: ``schema`` is no schema.
         SchemaMismatch: The data do not fit ``schema``; for single values (a NULL where none is
             allowed) only when the stream is read.
     """
     import pyarrow as pa
 
+    if schema is not None and not isinstance(schema, pa.Schema):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"schema= is a {type(schema).__name__}; pass a pyarrow.Schema.")
     reader = _open(data, schema)
     names = reader.schema.names
     if len(set(names)) != len(names):
@@ -222,6 +227,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if types.is_binary_view(kind):
         return pa.binary()
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
+    if types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), kind.item_field.with_type(_plain(kind.item_type)))
+    if types.is_fixed_size_list(kind):
+        inner = kind.value_field.with_type(_plain(kind.value_type))
+        return pa.list_(inner, kind.list_size)
     if types.is_struct(kind):
         return pa.struct([f.with_type(_plain(f.type)) for f in kind])
     if types.is_list(kind) or types.is_list_view(kind):
@@ -235,6 +247,57 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([f.with_type(_plain(f.type)) for f in schema], metadata=schema.metadata)
+
+
+def storable(schema: pa.Schema) -> pa.Schema:
+    """Return columns as they are stored: view layouts become plain ones.
+
+    Raises:
+        InvalidInput: No schema at all, or a column of a type that cannot be stored.
+    """
+    import pyarrow as pa
+
+    if not isinstance(schema, pa.Schema):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(f"schema= is a {type(schema).__name__}; pass a pyarrow.Schema.")
+    plain = _plain_schema(schema)
+    for field in plain:
+        if not _is_stored(field.type):
+            raise InvalidInput(
+                f"The column {field.name!r} is {field.type}, which Lance cannot store; use another "
+                "type.",
+                columns=(field.name,),
+            )
+    return plain
+
+
+def _is_stored(kind: pa.DataType) -> bool:
+    """Whether Lance stores a type, at any depth; it ruins a table with two parts of one name."""
+    import pyarrow as pa
+
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_stored(kind.storage_type)
+    if types.is_dictionary(kind):
+        return not types.is_nested(kind.value_type)
+    parts = [kind.field(n) for n in range(kind.num_fields)]
+    return not (
+        types.is_interval(kind)
+        or types.is_union(kind)
+        or types.is_run_end_encoded(kind)
+        or (types.is_decimal(kind) and kind.byte_width < _DECIMAL)
+        or (types.is_fixed_size_list(kind) and (not kind.list_size or _varies(kind.value_type)))
+        or len({p.name for p in parts}) < len(parts)
+    ) and all(_is_stored(p.type) for p in parts)
+
+
+def _varies(kind: pa.DataType) -> bool:
+    """Whether values differ in length, for which Lance has no fixed-size list."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_struct(kind) or types.is_fixed_size_list(kind):
+        return False
+    return types.is_nested(kind) or _values(kind) in ("string", "binary")
 
 
 def _values(kind: pa.DataType) -> object:
@@ -255,6 +318,10 @@ def _values(kind: pa.DataType) -> object:
         or types.is_large_list_view(kind)
     ):
         return "list", _values(kind.value_type)
+    if types.is_fixed_size_list(kind):
+        return "list", kind.list_size, _values(kind.value_type)
+    if types.is_map(kind):
+        return "map", _values(kind.key_type), _values(kind.item_type)
     if types.is_struct(kind):
         return "struct", tuple((f.name, _values(f.type)) for f in kind)
     return kind

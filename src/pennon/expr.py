@@ -15,11 +15,11 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn, TypeGuard, final
+from typing import Any, Literal, NoReturn, TypeGuard, final
 
 from pennon.errors import InvalidFilter
 
-__all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "lit", "value_sql"]
+__all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "listed", "lit", "value_sql"]
 
 Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | dt.datetime
 """What a literal can be."""
@@ -132,7 +132,7 @@ class Expr:
         An empty list is false everywhere; a NULL in the list makes what matches nothing else
         unknown, as in SQL.
         """
-        return In(self, tuple(_scalar(v) for v in values))
+        return In(self, tuple(_scalar(v) for v in listed(values)))
 
     def between(self, low: Expr | Scalar, high: Expr | Scalar) -> Expr:
         """True from ``low`` to ``high``, both included."""
@@ -295,6 +295,14 @@ def lit(value: object) -> Expr:
         InvalidFilter: A value of a type that no literal has.
     """
     return value if isinstance(value, Expr) else Lit(_scalar(value))
+
+
+def listed(values: Iterable[Any]) -> Iterable[Any]:
+    """Return the values of an array of Arrow or numpy as those of Python, of others as they are."""
+    for plain in ("to_pylist", "tolist"):
+        if hasattr(values, plain):
+            return getattr(values, plain)()
+    return values
 
 
 def _scalar(value: object) -> Scalar:

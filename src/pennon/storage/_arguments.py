@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from pennon.arrow import to_reader
+from pennon.arrow import storable, to_reader
 from pennon.errors import InvalidInput, InvalidOption
 from pennon.objects.abc import Durability
 
@@ -29,13 +29,15 @@ def rows_of(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
     """Return the rows of a new table as a stream.
 
     Raises:
-        InvalidInput: Neither data nor schema, or data no Arrow stream can be made of.
+        InvalidInput: Neither data nor schema, data no Arrow stream can be made of, or a column of
+            a type that cannot be stored.
     """
+    plain = None if schema is None else storable(schema)
     if data is not None:
-        return to_reader(data, schema)
-    if schema is None:
+        return to_reader(data, plain)
+    if plain is None:
         raise InvalidInput("A new table needs columns; pass data, or schema= for an empty table.")
-    return to_reader(schema.empty_table(), schema)
+    return to_reader(plain.empty_table(), plain)
 
 
 def check_write_id(write_id: str | None) -> str:
@@ -85,7 +87,7 @@ def check_mode(mode: str, schema: pa.Schema | None, *, check_keys: bool) -> None
         InvalidOption: It is neither ``"append"`` nor ``"overwrite"``, or an option is for the
             other.
     """
-    if mode not in {"append", "overwrite"}:
+    if mode not in ("append", "overwrite"):
         raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append' or 'overwrite'.")
     if mode == "append" and schema is not None:
         raise InvalidOption("schema= is for mode='overwrite'; appended rows fit the table's own.")

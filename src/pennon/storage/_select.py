@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import ColumnNotFound, InvalidInput, InvalidOption, did_you_mean
-from pennon.expr import Expr, col
+from pennon.expr import Expr, col, listed
 from pennon.namespaces.abc import Id
 from pennon.namespaces.names import show_id
 from pennon.storage.keys import primary_key
@@ -93,6 +93,8 @@ def check_n(n: int) -> int:
 
 def drawn(n: int, rows: int, seed: int | None) -> list[int]:
     """Return the positions of a random sample, in their order."""
+    if seed is not None and not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"seed={seed!r} must be a whole number, or None.")
     chance = random.Random(seed)  # noqa: S311 - a sample hides nothing
     return sorted(chance.sample(range(rows), min(n, rows)))
 
@@ -129,9 +131,9 @@ def check_row_ids(row_ids: Sequence[int]) -> list[int]:
     Raises:
         InvalidOption: One of them is no row id.
     """
-    if isinstance(row_ids, (str, bytes)):
+    if isinstance(row_ids, (str, bytes)) or not isinstance(row_ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"row_ids={row_ids!r} must be a list of numbers.")
-    found = list(row_ids)
+    found = list(listed(row_ids))
     for number in found:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"row_ids= has {number!r}; a row id is a whole number from 0.")
@@ -153,9 +155,9 @@ def key_filter(
             "filter.",
             table=id,
         )
-    if isinstance(keys, (str, bytes)):
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInput(f"keys={keys!r} must be a list of keys.", table=id)
-    wanted = [tuple(k) if isinstance(k, (tuple, list)) else (k,) for k in keys]
+    wanted = [tuple(k) if isinstance(k, (tuple, list)) else (k,) for k in listed(keys)]
     if any(len(k) != len(names) for k in wanted):
         raise InvalidInput(
             f"A key of {show_id(id)} has {len(names)} values, for {', '.join(names)}.", table=id

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pennon.arrow import to_reader
-from pennon.errors import ColumnNotFound, DuplicateKey, InvalidName, InvalidOption, did_you_mean
+from pennon.arrow import storable, to_reader
+from pennon.errors import (
+    ColumnNotFound,
+    DuplicateKey,
+    InvalidName,
+    InvalidOption,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +23,7 @@ __all__ = [
     "check_names",
     "checked_rows",
     "difference",
+    "names_of",
     "primary_key",
     "with_primary_key",
     "without_key",
@@ -58,6 +65,24 @@ def without_key(field: pa.Field) -> pa.Field:
     return field.with_metadata(said or None)
 
 
+def names_of(option: str, given: str | Sequence[str]) -> list[str]:
+    """Return the columns that an option names: one, or several.
+
+    Raises:
+        InvalidOption: No names, or one of them twice.
+    """
+    names: Any = [given] if isinstance(given, str) else given
+    if (
+        isinstance(names, (bytes, bytearray))
+        or not isinstance(names, (Sequence, Mapping))
+        or not names
+        or not all(isinstance(n, str) for n in names)
+        or len(set(names)) != len(names)
+    ):
+        raise InvalidOption(f"{option}={given!r} must name columns, each once.")
+    return list(names)
+
+
 def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema:
     """Return a schema that declares a primary key; its columns then allow no NULL.
 
@@ -68,9 +93,7 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
     """
     import pyarrow as pa
 
-    key = [names] if isinstance(names, str) else list(names)
-    if not key or len(set(key)) != len(key):
-        raise InvalidOption(f"primary_key={names!r} must name columns, each once.")
+    key = names_of("primary_key", names)
     missing = [n for n in key if n not in schema.names]
     if missing:
         raise ColumnNotFound(
@@ -125,11 +148,13 @@ def checked_rows(
 
     Raises:
         InvalidName: A name that Lance cannot read or filter by; and see :func:`with_primary_key`.
+        InvalidInput: A column of a type that cannot be stored.
         DuplicateKey: Two rows have one key; raised by the stream.
     """
     import pyarrow as pa
 
     check_names(rows.schema.names)
+    storable(rows.schema)
     names = primary_key(rows.schema)
     if key is None and not names:
         return rows

@@ -16,7 +16,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.expr import Expr, filter_sql
-from pennon.storage.keys import primary_key
+from pennon.storage.keys import names_of, primary_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,12 +122,10 @@ def key_of(on: str | Sequence[str] | None, schema: pa.Schema, table: str) -> lis
         ColumnNotFound: The table has no such column.
         InvalidOption: None are given and the table declares no primary key.
     """
-    names = [on] if isinstance(on, str) else list(on if on is not None else primary_key(schema))
-    if not names or len(set(names)) != len(names):
+    names = list(primary_key(schema)) if on is None else names_of("on", on)
+    if not names:
         raise InvalidOption(
             f"{table} declares no primary key; say with on= which columns rows are matched by."
-            if not names and on is None
-            else f"on={on!r} must name columns, each once."
         )
     missing = [n for n in names if n not in schema.names]
     if missing:

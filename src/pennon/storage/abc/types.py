@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pennon.errors import InvalidOption
 from pennon.expr import Expr, filter_sql, value_sql
@@ -49,6 +49,8 @@ class CommitReceipt:
     indexes_dropped: tuple[str, ...] = ()
     """Those that are gone, because their column is gone or holds another type."""
 
+
+_WAYS = ("asc", "desc")
 
 Columns = Sequence[str] | Mapping[str, Expr | str]
 Order = Sequence[str | tuple[str, Literal["asc", "desc"]]]
@@ -99,7 +101,10 @@ class ScanRequest:
         _check_number("offset", self.offset, 0)
         _check_number("batch_size", self.batch_size, 1)
         _check_number("memory_budget", self.memory_budget, LEAST_BUDGET)
-        if isinstance(self.columns, str):
+        if self.columns is not None and (
+            isinstance(self.columns, (str, bytes))
+            or not isinstance(self.columns, (Sequence, Mapping))  # pyright: ignore[reportUnnecessaryIsInstance]
+        ):
             raise InvalidOption(f"columns={self.columns!r} must be a list of names.")
         _check_names("columns", self.names or ())
         if not self.names and self.columns is not None and not self.with_row_id:
@@ -135,9 +140,11 @@ class ScanRequest:
     def ordering(self) -> list[tuple[str, bool]]:
         """The columns to order by, each with whether it ascends."""
         given = [self.order_by] if isinstance(self.order_by, str) else self.order_by
-        pairs = [(o, "asc") if isinstance(o, str) else tuple(o) for o in given]
+        if not isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"order_by={given!r} must be a list of names.")
+        pairs: list[Any] = [(o, "asc") if isinstance(o, str) else o for o in given]
         for pair in pairs:
-            if len(pair) != 2 or pair[1] not in ("asc", "desc"):  # noqa: PLR2004
+            if not isinstance(pair, Sequence) or len(pair) != 2 or pair[1] not in _WAYS:  # noqa: PLR2004
                 raise InvalidOption(
                     f"order_by= has {pair!r}; pass names, or pairs such as ('id', 'desc')."
                 )

@@ -1,0 +1,99 @@
+"""Arguments of a wrong type are refused with an error of pennon, on the disk and in memory."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import pennon
+from pennon import ScanRequest, col
+from pennon.errors import InvalidInput, PennonError
+from pennon.storage.abc import StorageBackend
+
+WRONG: list[Any] = [0, 1.5, True, b"id", [1], [None], [["id"]], {1: 2}, {1}, object(), iter([1])]
+
+
+@pytest.fixture(params=["local", "memory"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> StorageBackend:
+    db = pennon.open(str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4()}")
+    db.create_table("t", [{"id": 1, "s": "a"}, {"id": 2, "s": "b"}], primary_key="id")
+    return db
+
+
+CALLS: dict[str, Callable[[StorageBackend, Any], object]] = {
+    "columns of a scan": lambda _, wrong: ScanRequest("t", columns=wrong),
+    "order_by": lambda _, wrong: ScanRequest("t", order_by=wrong),
+    "columns of head": lambda db, wrong: db.head("t", columns=wrong),
+    "schema": lambda db, wrong: db.create_table("u", [{"id": 1}], schema=wrong),
+    "primary_key": lambda db, wrong: db.create_table("u", [{"id": 1}], primary_key=wrong),
+    "on": lambda db, wrong: db.merge_insert("t", [{"id": 1, "s": "b"}], on=wrong),
+    "mode": lambda db, wrong: db.write("t", [{"id": 3}], mode=wrong),
+    "row_ids": lambda db, wrong: db.take("t", row_ids=["x", wrong]),
+    "deadline": lambda db, wrong: db.truncate("t", deadline=[wrong]),  # type: ignore[arg-type]
+    "version": lambda db, wrong: db.count_rows("t", version=[wrong]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_wrong_type_is_refused(
+    db: StorageBackend, call: Callable[[StorageBackend, Any], object]
+) -> None:
+    for wrong in WRONG:
+        with pytest.raises(PennonError):
+            call(db, wrong)
+    assert db.count_rows("t") == 2
+    assert not db.table_exists("u")
+
+
+def test_a_key_that_is_no_list_is_refused(db: StorageBackend) -> None:
+    for wrong in (1, "1", b"1", object()):
+        with pytest.raises(PennonError):
+            db.take("t", wrong)  # type: ignore[arg-type]
+
+
+def test_a_seed_is_a_number(db: StorageBackend) -> None:
+    with pytest.raises(PennonError):
+        db.sample("t", 1, seed=[1])  # type: ignore[arg-type]
+
+
+def test_arrays_of_numpy_and_arrow_are_lists_of_values(db: StorageBackend) -> None:
+    for some in (np.array([1, 5]), pa.array([1, 5]), pa.chunked_array([[1], [5]])):
+        assert db.count_rows("t", col("id").is_in(some)) == 1
+        assert db.take("t", some)["s"].to_pylist() == ["a"]
+    ids = db.scan(ScanRequest("t", with_row_id=True)).read_all()["_rowid"]
+    assert db.take("t", row_ids=ids).num_rows == 2
+
+
+def test_categories_of_polars_go_in_and_come_out(db: StorageBackend) -> None:
+    frame = pl.DataFrame(
+        {
+            "id": [1, 2],
+            "c": pl.Series(["x", "y"], dtype=pl.Categorical),
+            "e": pl.Series(["q", "r"], dtype=pl.Enum(["q", "r"])),
+            "a": pl.Series([["u", "v"]] * 2, dtype=pl.List(pl.String)),
+        }
+    )
+    db.create_table("u", frame, primary_key="id")
+    db.write("u", frame.with_columns(pl.col("id") + 10))
+    back = db.scan("u").read_all()
+    assert back["c"].to_pylist() == ["x", "y"] * 2
+    assert back["e"].to_pylist() == ["q", "r"] * 2
+    assert back["a"].to_pylist() == [["u", "v"]] * 4
+
+
+@pytest.mark.parametrize(
+    "item", [pa.string(), pa.large_binary(), pa.string_view(), pa.list_(pa.int8())]
+)
+def test_a_fixed_size_list_of_values_that_vary_is_refused(
+    db: StorageBackend, item: pa.DataType
+) -> None:
+    with pytest.raises(InvalidInput, match="cannot store"):
+        db.create_table("u", schema=pa.schema({"a": pa.list_(item, 2)}))
+    assert list(db.namespace.iter_tables()) == [("t",)]
