@@ -151,6 +151,17 @@ class MergeCases:
         did(backend.merge_insert("t", [{"id": 4, "n": 45}], **rules), 3, 0, 1, 2)
         assert stock(backend) == [(4, None, 45)]
 
+    def test_delete_by_key_and_by_source(self, backend: StorageBackend) -> None:
+        rules: Any = {"when_matched": "delete", "when_not_matched": "ignore"}
+        rules["when_not_matched_by_source"] = "delete"
+        backend.create_table("t", STOCK, schema=keyed("id"))
+        some = [{"id": 1, "n": 0}, {"id": 9, "n": 0}]
+        receipt = backend.merge_insert("t", some, **rules, not_matched_by_source_if="n = 20")
+        did(receipt, 2, 0, 0, 2)
+        assert stock(backend) == [(3, "cog", None)]
+        did(backend.merge_insert("t", [{"id": 9}], **rules), 3, 0, 0, 1)
+        assert stock(backend) == []
+
     def test_nulls_match_nothing(self, backend: StorageBackend) -> None:
         backend.create_table("t", STOCK)
         new = [{"id": 5, "name": None}, {"id": 6, "name": "cog"}, {"id": 7, "name": None}]

@@ -97,7 +97,12 @@ def _prepare(
     if not fragments:
         return _fill(place, head, source, asked) if rules.inserts and source.num_rows else None
     with translated(place.name, place.secrets):
-        transaction, counts = _builder(head, key, rules).execute_uncommitted(source)
+        builder = _builder(head, key, rules)
+        if rules.when_matched == "delete" and rules.deletes_others and not rules.inserts:
+            # Lance cannot plan that; of rows that all match, none has to be ignored.
+            source = _matching(head, source, key)
+            builder = builder.when_not_matched_insert_all()
+        transaction, counts = builder.execute_uncommitted(source)
     operation: Any = transaction.operation
     inserted, updated, deleted = (
         int(counts[f"num_{what}_rows"]) for what in ("inserted", "updated", "deleted")
@@ -133,6 +138,16 @@ def _builder(head: lance.LanceDataset, key: Sequence[str], rules: MergeRules) ->
         builder = builder.when_not_matched_by_source_delete(rules.delete_condition)
     # With an index on the key Lance would look for rivals in fewer places.
     return builder.use_index(use_index=False)
+
+
+def _matching(head: lance.LanceDataset, source: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Return the rows whose key the table has."""
+    import pyarrow as pa
+
+    number = f"{max(key)}_"
+    rows = source.select(list(key)).append_column(number, pa.array(range(source.num_rows)))
+    there = head.scanner(columns=list(key)).to_table()
+    return source.take(rows.join(there, list(key), join_type="left semi")[number])
 
 
 def _add_sentinel(operation: Any, fragments: Sequence[lance.LanceFragment]) -> None:
