@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pennon.arrow import to_reader
+from pennon.arrow import storable, to_reader
 from pennon.errors import (
     ColumnAlreadyExists,
     ColumnNotFound,
@@ -22,7 +22,7 @@ from pennon.errors import (
 )
 from pennon.expr import Expr, closed, value_sql
 from pennon.storage.abc.columns import ColumnChange, Compute, NewColumns, Progress
-from pennon.storage.keys import check_names, primary_key, without_key
+from pennon.storage.keys import check_names, names_of, primary_key, without_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +74,7 @@ class Wanted:
 
         made = computed if self.function is None else self.function.schema
         fields = [self.nulls[n] if n in self.nulls else made.field(n) for n in self.names]
-        return pa.schema([without_key(f).with_nullable(nullable=True) for f in fields])
+        return storable(pa.schema([without_key(f).with_nullable(nullable=True) for f in fields]))
 
 
 def wanted(
@@ -91,16 +91,20 @@ def wanted(
     Raises:
         InvalidOption: There are none, or options that are for a function only.
         InvalidName: A name that no column can have.
+        InvalidInput: A type that cannot be stored.
     """
+    import pyarrow as pa
+
     if callable(columns) and not isinstance(columns, Mapping):
-        reads = None if read_columns is None else _names("read_columns", read_columns)
-        if schema is None or not schema.names:
+        reads = None if read_columns is None else names_of("read_columns", read_columns)
+        if schema is None or not isinstance(schema, pa.Schema) or not schema.names:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption("A function needs schema=, the columns that it returns.")
-        if batch_size is not None and not 0 < batch_size < 2**31:
+        if batch_size is not None and not (isinstance(batch_size, int) and 0 < batch_size < 2**31):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"batch_size={batch_size!r} must be a number of rows from 1.")
-        check_names(schema.names)
-        function = Function(columns, schema, reads, batch_size or _ROWS, checkpoint, progress)
-        return Wanted(tuple(schema.names), function=function)
+        made = storable(schema)
+        check_names(made.names)
+        function = Function(columns, made, reads, batch_size or _ROWS, checkpoint, progress)
+        return Wanted(tuple(made.names), function=function)
     for option, given in (
         ("schema", schema),
         ("read_columns", read_columns),
@@ -118,7 +122,7 @@ def _from_names(columns: Any) -> Wanted:
 
     if isinstance(columns, pa.Schema) and columns.names:
         check_names(columns.names)
-        return Wanted(tuple(columns.names), nulls={f.name: f for f in columns})
+        return Wanted(tuple(columns.names), nulls={f.name: f for f in storable(columns)})
     if not isinstance(columns, Mapping) or not columns:
         raise InvalidOption(
             "columns= maps names to expressions or types, such as {'twice': col('n') * 2}, or is a "
@@ -128,12 +132,18 @@ def _from_names(columns: Any) -> Wanted:
     found = Wanted(tuple(columns))
     for name, value in columns.items():
         if isinstance(value, pa.Field):
-            found.nulls[name] = value.with_name(name)
+            found.nulls[name] = _storable(value.with_name(name))
         elif isinstance(value, pa.DataType):
-            found.nulls[name] = pa.field(name, value)
+            found.nulls[name] = _storable(pa.field(name, value))
         else:
             found.computed[name] = _sql(name, value)
     return found
+
+
+def _storable(field: pa.Field) -> pa.Field:
+    import pyarrow as pa
+
+    return storable(pa.schema([field])).field(0)
 
 
 def _sql(name: str, value: Any) -> str:
@@ -147,13 +157,6 @@ def _sql(name: str, value: Any) -> str:
     if not value.strip():
         raise InvalidOption(f"columns={{{name!r}: ''}} is no SQL; the empty text is lit('').")
     return closed(value)
-
-
-def _names(option: str, given: Sequence[str]) -> list[str]:
-    names = [given] if isinstance(given, str) else list(given)
-    if not names or len(set(names)) != len(names):
-        raise InvalidOption(f"{option}={given!r} must name columns, each once.")
-    return names
 
 
 def _check_free(names: Iterable[str], taken: Iterable[str], table: str) -> None:
@@ -294,6 +297,9 @@ def _feed(name: hashlib.blake2b, values: Any) -> None:
             _feed(name, part)
     elif types.is_integer(kind) or types.is_floating(kind):
         name.update(values.to_numpy().tobytes())
+    elif types.is_temporal(kind):
+        # Python has no nanoseconds.
+        name.update(values.view(f"int{kind.bit_width}").to_numpy().tobytes())
     else:
         name.update(repr(values.to_pylist()).encode())
 
@@ -305,6 +311,8 @@ def check_changes(changes: Mapping[str, ColumnChange]) -> None:
         InvalidOption: No column, or one that stays as it is.
         InvalidName: A name that no column can have.
     """
+    import pyarrow as pa
+
     if not isinstance(changes, Mapping) or not changes:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(
             "changes= maps columns to what becomes of them, such as {'n': ColumnChange(name='m')}."
@@ -312,6 +320,8 @@ def check_changes(changes: Mapping[str, ColumnChange]) -> None:
     for name, change in changes.items():
         if not isinstance(change, ColumnChange):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"changes={{{name!r}: ...}} must be a pennon.ColumnChange.")
+        if change.type is not None and not isinstance(change.type, pa.DataType):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"type={change.type!r} must be a type of pyarrow.")
         if change == ColumnChange():
             raise InvalidOption(f"changes={{{name!r}: ...}} changes nothing; give it a name=.")
     check_names(c.name for c in changes.values() if c.name is not None)
@@ -322,7 +332,7 @@ def altered(schema: pa.Schema, changes: Mapping[str, ColumnChange], table: str) 
 
     Raises:
         ColumnNotFound: It has no such column.
-        InvalidInput: A column belongs to the primary key.
+        InvalidInput: A column belongs to the primary key, or a new type cannot be stored.
         ColumnAlreadyExists: Two columns would have one name.
     """
     import pyarrow as pa
@@ -332,7 +342,7 @@ def altered(schema: pa.Schema, changes: Mapping[str, ColumnChange], table: str) 
     fields: list[pa.Field] = []
     for old in schema:
         change = changes.get(old.name, ColumnChange())
-        new = old if change.type is None else old.with_type(change.type)
+        new = old if change.type is None else _storable(old.with_type(change.type))
         if change.nullable is not None:
             new = new.with_nullable(nullable=change.nullable)
         new = new if change.name is None else new.with_name(change.name)
@@ -349,7 +359,7 @@ def check_dropped(names: str | Sequence[str], schema: pa.Schema, table: str) -> 
         ColumnNotFound: The table has no such column.
         InvalidInput: One belongs to the primary key, or none would be left.
     """
-    found = _names("columns", names)
+    found = names_of("columns", names)
     _check_there(found, schema, table)
     _check_no_key(found, schema, table)
     if len(found) == len(schema.names):
@@ -383,6 +393,10 @@ def cast_column(values: Any, field: pa.Field, name: str, table: str) -> Any:
 
     try:
         found = values.cast(field.type)
+        # Arrow checks whole numbers, but rounds others, cuts times, and drops parts by their names.
+        is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        if not is_text and not _same(found.cast(values.type, safe=False), values):
+            raise pa.ArrowInvalid("it would become another value")
     except pa.ArrowException as error:
         text = str(error).split("\n", maxsplit=1)[0]
         raise SchemaMismatch(
@@ -395,3 +409,22 @@ def cast_column(values: Any, field: pa.Field, name: str, table: str) -> Any:
             columns=(name,),
         )
     return found
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two arrays of one type, with NULL at the same places, hold the same values."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    types, compute = pa.types, pyarrow.compute
+    kind: pa.DataType = left.type
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _same(compute.list_flatten(left), compute.list_flatten(right))
+    if types.is_struct(kind):
+        return all(map(_same, left.flatten(), right.flatten()))
+    if types.is_floating(kind):
+        # No NaN equals another.
+        numbers = [compute.if_else(compute.is_nan(a), None, a) for a in (left, right)]
+        nans = [compute.is_nan(a) for a in (left, right)]
+        return numbers[0].equals(numbers[1]) and nans[0].equals(nans[1])
+    return left.equals(right)

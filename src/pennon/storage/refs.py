@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pennon.errors import InvalidName, InvalidOption
 
-__all__ = ["MAIN", "Ref", "check_branch", "check_tag"]
+__all__ = ["MAIN", "Ref", "check_branch", "check_tag", "check_version"]
 
 MAIN = "main"
 _BRANCH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -28,7 +28,7 @@ class Ref:
 
     Raises:
         InvalidOption: More than one of ``version``, ``tag`` and ``as_of``, a tag with a branch, a
-            version below 1, or a time without a zone.
+            version below 1, a time without a zone, or what is none of these.
         InvalidName: A branch name that Lance does not allow.
     """
 
@@ -44,12 +44,16 @@ class Ref:
             raise InvalidOption(f"{given[0]}= and {given[1]}= exclude each other; pass one.")
         if self.tag is not None and self.branch != MAIN:
             raise InvalidOption("A tag names its own branch; leave branch= out.")
-        if self.version is not None and (
-            isinstance(self.version, bool) or not 1 <= self.version < _NEWEST
-        ):
-            raise InvalidOption(f"version={self.version!r} must be a number of 1 or more.")
-        if self.as_of is not None and self.as_of.tzinfo is None:
-            raise InvalidOption("as_of= needs a time zone, such as datetime.now(timezone.utc).")
+        if self.version is not None:
+            check_version("version", self.version)
+        # Lance takes a number for a version, and a pair for a branch with a version.
+        if self.tag is not None and not isinstance(self.tag, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"tag={self.tag!r} must be the name of a tag.")
+        if self.as_of is not None and not _is_moment(self.as_of):
+            raise InvalidOption(
+                f"as_of={self.as_of!r} must be a datetime with a time zone, such as "
+                "datetime.now(timezone.utc)."
+            )
 
     @property
     def is_head(self) -> bool:
@@ -62,6 +66,20 @@ class Ref:
         if self.version is not None:
             return f"{self.branch} at version {self.version}"
         return f"{self.branch} as of {self.as_of.isoformat()}" if self.as_of else self.branch
+
+
+def check_version(option: str, version: object) -> None:
+    """Refuse what no version is numbered.
+
+    Raises:
+        InvalidOption: It is not a whole number from 1.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < _NEWEST:
+        raise InvalidOption(f"{option}={version!r} must be a whole number of 1 or more.")
+
+
+def _is_moment(time: object) -> bool:
+    return isinstance(time, datetime) and time.utcoffset() is not None
 
 
 def check_branch(name: str, *, new: bool = False) -> str:

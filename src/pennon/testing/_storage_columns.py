@@ -302,6 +302,17 @@ class ColumnCases:
         assert self.values(backend, "m") == [(10,), (None,), (30,)]
         assert [i.columns for i in backend.list_indexes("t")] == [("m",)]
 
+    def test_a_new_type_writes_every_row_again(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        self.made(backend)
+        before = backend.get_table_version("t")
+        assert before is not None
+        for kind in (pa.int64(), pa.int32()):
+            backend.alter_columns("t", {"n": ColumnChange(type=kind)})
+        changes = backend.diff("t", before, before + 2).read_all()["_change"].to_pylist()
+        assert changes == ["updated"] * 3
+
     def test_columns_that_cannot_be_changed(self, backend: StorageBackend) -> None:
         import pyarrow as pa
 

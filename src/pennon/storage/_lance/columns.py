@@ -114,8 +114,7 @@ def _rewrite(place: Place, known: pa.Schema, target: pa.Schema, asked: Asked) ->
         columns = [cast_column(batch[n], f, n, place.name) for n, f in again.items()]
         return pa.RecordBatch.from_arrays(columns, schema=hidden)
 
-    # A type that is that of the column already changes nothing.
-    function = Function(cast, hidden, list(again), _ROWS) if again else None
+    function = Function(cast, hidden, list(again), _ROWS)
     values = _Values(place, Wanted(tuple(hidden.names), function=function))
 
     def prepare(head: lance.LanceDataset) -> Attempt:

@@ -34,7 +34,7 @@ class LanceVersions(LanceWrites, Versions):
         before: int | None = None,
     ) -> list[VersionInfo]:
         """Return what the commits did; see :meth:`Versions.versions`."""
-        check_page(limit)
+        check_page(limit, before)
         return list_versions(self._place(table, Ref(branch=branch).branch), limit, before)
 
     def rollback_table(

@@ -92,7 +92,13 @@ class MemoryColumns(MemoryWrites, TableColumns):
                 for old, new in zip(rows.schema, after, strict=True)
                 if old.type == new.type
             }
-            return Change(pa.table(columns, schema=after), indexes=lambda had: renamed(had, kept))
+            # A new type writes every row again.
+            touched = () if rows.schema.types == after.types else range(rows.num_rows)
+            return Change(
+                pa.table(columns, schema=after),
+                touched=touched,
+                indexes=lambda had: renamed(had, kept),
+            )
 
         asked = Asked("alter_columns", write_id, deadline, commit_message, durability)
         return self._once(table, branch, asked, change)
@@ -139,6 +145,6 @@ def _with(rows: pa.Table, new: Wanted, shown: str) -> pa.Table:
     schema = new.schema(made.schema)
     for field in schema:
         nulls = pa.nulls(rows.num_rows, field.type)
-        values = made[field.name] if field.name in made.schema.names else nulls
+        values = made[field.name].cast(field.type) if field.name in made.schema.names else nulls
         rows = rows.append_column(field, values)
     return rows

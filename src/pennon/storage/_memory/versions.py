@@ -36,7 +36,7 @@ class MemoryVersions(MemoryBase, Versions):
         before: int | None = None,
     ) -> list[VersionInfo]:
         """Return what the commits did; see :meth:`Versions.versions`."""
-        check_page(limit)
+        check_page(limit, before)
         _, held = self._held(table, branch)
         with held.lock:
             newest_first = sorted(held.history.values(), key=lambda v: -v.version)

@@ -32,7 +32,8 @@ class ColumnChange:
     name: str | None = None
     """Its new name."""
     type: pa.DataType | None = None
-    """Its new type. Every value must fit: nothing is rounded or cut."""
+    """Its new type. Every value must fit: nothing is rounded or cut, but text is read as numbers
+    are written in it. A view layout becomes the plain one."""
     nullable: bool | None = None
     """Whether it allows NULL. Forbidding it needs a column without one."""
 
@@ -103,7 +104,8 @@ class TableColumns(abc.ABC):
             ColumnAlreadyExists: The table has a column of this name.
             ColumnNotFound: An expression or ``read_columns`` names a column it lacks.
             InvalidName: A name that no column can have.
-            InvalidInput: An expression cannot be understood, or fails on a row.
+            InvalidInput: An expression cannot be understood, or fails on a row, or a type cannot be
+                stored.
             InvalidOption: No columns, or options that are for a function only.
             SchemaMismatch: A function returned other columns than ``schema`` says, or another
                 number of rows than it was given.
@@ -140,7 +142,7 @@ class TableColumns(abc.ABC):
         Raises:
             ColumnNotFound: The table has no such column.
             ColumnAlreadyExists: A new name is that of another column.
-            InvalidInput: A column belongs to the primary key.
+            InvalidInput: A column belongs to the primary key, or a new type cannot be stored.
             InvalidName: A name that no column can have.
             InvalidOption: No change at all.
             SchemaMismatch: A value does not fit the new type, or a NULL is there.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from pennon.arrow import storable
 from pennon.errors import (
     ColumnAlreadyExists,
     CommitConflict,
@@ -160,7 +161,8 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         Raises:
             TableAlreadyExists: The name is taken; nothing of this call remains.
             NamespaceNotFound: The namespace does not exist.
-            InvalidInput: Neither data nor schema, or data no Arrow stream can be made of.
+            InvalidInput: Neither data nor schema, data no Arrow stream can be made of, or a column
+                of a type that cannot be stored.
             InvalidName: A name no table or column can have.
             InvalidOption: A primary key that cannot be one.
             ColumnNotFound: A column of the primary key does not exist.
@@ -228,9 +230,12 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
 
         Raises:
             SchemaMismatch: It exists with other columns or another key; nothing was changed.
+            InvalidInput: A column of a type that cannot be stored.
             NamespaceNotFound: The namespace does not exist.
         """
-        wanted = schema if primary_key is None else with_primary_key(schema, primary_key)
+        wanted = storable(schema)
+        if primary_key is not None:
+            wanted = with_primary_key(wanted, primary_key)
         for _ in Backoff().tries(Deadline.after(None, _EVOLVE_SECONDS)):
             found = self.get_table_schema(table, missing_ok=True)
             if found is None:

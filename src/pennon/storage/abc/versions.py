@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 from pennon.errors import InvalidOption, TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.storage.abc.types import CommitReceipt, Durability
-from pennon.storage.refs import MAIN, Ref
+from pennon.storage.refs import MAIN, Ref, check_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,14 +40,16 @@ class VersionInfo:
     message: str | None = None
 
 
-def check_page(limit: int | None) -> None:
-    """Refuse a number of things to list that is none.
+def check_page(limit: int | None, before: int | None) -> None:
+    """Refuse a page that is none.
 
     Raises:
-        InvalidOption: It is below 0.
+        InvalidOption: The limit is below 0, or one of the two is no whole number.
     """
-    if limit is not None and limit < 0:
-        raise InvalidOption(f"limit={limit} must be 0 or more, or None for all.")
+    if before is not None:
+        check_version("before", before)
+    if limit is not None and not (isinstance(limit, int) and limit >= 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"limit={limit!r} must be a whole number from 0, or None for all.")
 
 
 class Versions(abc.ABC):
@@ -104,7 +106,7 @@ class Versions(abc.ABC):
         Raises:
             TableNotFound: No table has the id, or it is only declared.
             BranchNotFound: The table has no such branch.
-            InvalidOption: A limit below 0.
+            InvalidOption: A limit below 0, or a version that is none.
         """
 
     @abc.abstractmethod
@@ -155,9 +157,10 @@ class Versions(abc.ABC):
     ) -> pa.RecordBatchReader:
         """Stream the rows that differ between two versions of a branch, in no promised order.
 
-        A row that was written again counts as updated, also with the values it had. A rollback
-        with ``expected=`` and an overwrite make all rows new. Holds 24 bytes in memory for each row
-        of the data files that the versions do not share.
+        A row that was written again counts as updated, also with the values it had; a column that
+        gets another type writes all of them. A rollback with ``expected=`` and an overwrite make
+        all rows new. Holds 24 bytes in memory for each row of the data files that the versions do
+        not share.
 
         Args:
             table: Its id.
