@@ -96,6 +96,26 @@ def test_a_repeat_makes_durable_what_the_first_call_did_not(tmp_path: Path) -> N
         assert any("/_versions/" in path for path in synced)
 
 
+def test_the_new_name_of_a_table_is_on_the_disk_too(tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 1}], durability="disk")
+    db.rename_table("t", "u")
+    synced: list[str] = []
+    real = os.fsync
+
+    def spy(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        real(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", spy)
+        db.write("u", [{"id": 2}], durability="disk")
+        assert any("/__manifest/" in path for path in synced)
+        synced.clear()
+        db.write("u", [{"id": 3}], durability="disk")
+        assert not any("/__manifest/" in path for path in synced)
+
+
 def open_raw(db: Any) -> lance.LanceDataset:
     return lance.dataset(db.namespace.describe_table("t").location)
 

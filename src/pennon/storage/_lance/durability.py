@@ -23,7 +23,7 @@ from pennon.errors import (
     StorageError,
     VersionNotFound,
 )
-from pennon.namespaces.abc import Namespace
+from pennon.namespaces.abc import Id, Namespace
 from pennon.objects import ObjectStore, open_store
 from pennon.storage._lance.branches import ref_of
 from pennon.storage._lance.errors import translated
@@ -59,8 +59,8 @@ class _Kept:
 
 
 _kept: OrderedDict[str, _Kept] = OrderedDict()
-_named: OrderedDict[str, None] = OrderedDict()
-"""The branches of tables whose name in the catalog is on the disk."""
+_named: OrderedDict[tuple[str, Id], None] = OrderedDict()
+"""The branches of tables, and the names they have in the catalog on the disk."""
 _failed: dict[str, str] = {}
 """What the disk said when it failed, by branch: what it kept of that can never be known."""
 _locks = [threading.Lock() for _ in range(64)]
@@ -98,9 +98,10 @@ def keep_version(namespace: Namespace, place: Place, version: int) -> None:
     if place.uri.scheme != "file":
         return
     keep_files(place, version)
-    if place.location not in _named and isinstance(namespace, DurableCatalog):
+    named = place.location, place.info.id
+    if named not in _named and isinstance(namespace, DurableCatalog):
         namespace.sync()
-        _named[place.location] = None
+        _named[named] = None
         while len(_named) > _TABLES:
             _named.popitem(last=False)
 
