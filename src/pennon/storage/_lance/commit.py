@@ -169,7 +169,9 @@ class _Commit:
                     return found
                 if not self._error.retryable:
                     break
-                if found := self._attempt(handle or self._place.open(to_write=True)):
+                # A handle on no rows is false.
+                head = self._place.open(to_write=True) if handle is None else handle
+                if found := self._attempt(head):
                     return found
             except (TableNotFound, BranchNotFound, OutcomeUnknown):
                 raise

@@ -101,7 +101,7 @@ def passed(
 
 def share(jobs: list[Any], writes: list[Write], made: CommitReceipt) -> None:
     """Give each job the receipt of what was its own in one commit."""
-    for job, write in zip(jobs, writes, strict=True):
+    for job, write in zip(jobs[1:], writes[1:], strict=True):
         job.receipt = replace(
             made,
             rows_inserted=write.rows_inserted,

@@ -37,6 +37,8 @@ class Place:
     options: StoreOptions = field(repr=False)
     session: Any = field(repr=False)
     """The ``lance.Session`` all handles of these credentials share."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """Values no message may show."""
     handles: Kept = field(repr=False)
     """What keeps those that are open at what was the newest version."""
     above: ObjectStore = field(repr=False)
@@ -49,12 +51,13 @@ class Place:
     def of(cls, namespace: Namespace, info: TableInfo, branch: str = MAIN) -> Place:
         """Return the place of a branch of a table of a namespace."""
         given = info.storage_options
-        uri, options = _parsed(info.location, tuple(given.items()) if given else None)
+        uri, options, secrets = _parsed(info.location, tuple(given.items()) if given else None)
         session = namespace.session
         directory = replace(uri, path=uri.path.rpartition("/")[0])
         handles = session.shared(("handles", options.principal), Handles)
         above = session.store(directory, options)
-        return cls(info, uri, options, session.lance(options), handles, above).on(branch)
+        lance = session.lance(options)
+        return cls(info, uri, options, lance, secrets, handles, above).on(branch)
 
     def on(self, branch: str) -> Place:
         """Return the place of another branch of the same table."""
@@ -80,11 +83,6 @@ class Place:
     def storage_options(self) -> dict[str, str]:
         """What Lance needs to open it: credentials, never to be logged."""
         return self.options.for_lance()
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Values no message may show."""
-        return self.options.secrets
 
     def store(self) -> ObjectStore:
         """Return the objects below the location: for single files of Lance, by name."""
@@ -200,21 +198,26 @@ class Place:
             return None
 
 
-def _parsed(location: str, options: tuple[tuple[str, str], ...] | None) -> tuple[Uri, StoreOptions]:
-    """Return where a table is and how it is reached; parsed once for each that comes again."""
+_Parsed = tuple[Uri, StoreOptions, tuple[str, ...]]
+
+
+def _parsed(location: str, options: tuple[tuple[str, str], ...] | None) -> _Parsed:
+    """Return where a table is, how it is reached, and what of that is secret.
+
+    Parsed once for each that comes again, unless the environment is asked, which may change.
+    """
     if options is None and "://" in location:
-        # The environment is asked, which may change.
         uri = parse_uri(location)
-        return uri, parse_options(uri)
+        found = parse_options(uri)
+        return uri, found, found.secrets
     return _parsed_before(location, options)
 
 
 @lru_cache(maxsize=256)
-def _parsed_before(
-    location: str, options: tuple[tuple[str, str], ...] | None
-) -> tuple[Uri, StoreOptions]:
+def _parsed_before(location: str, options: tuple[tuple[str, str], ...] | None) -> _Parsed:
     uri = parse_uri(location)
-    return uri, parse_options(uri, dict(options) if options else None)
+    found = parse_options(uri, dict(options) if options else None)
+    return uri, found, found.secrets
 
 
 def committed_at(handle: lance.LanceDataset) -> datetime:
