@@ -184,6 +184,26 @@ def test_vectors_of_nothing(db: StorageBackend, kind: str, value: float | None) 
     assert segments_left(raw(db)) == set()
 
 
+@pytest.mark.parametrize("kind", ["ivf_sq", "ivf_hnsw_sq"])
+@pytest.mark.parametrize(("first", "then"), [(0, 4000), (4000, 0), (0, 100)])
+def test_vectors_of_other_numbers(db: StorageBackend, kind: str, first: int, then: int) -> None:
+    """A segment takes what is beyond its numbers for the last of them: near, however far."""
+
+    def vectors(start: int, count: int) -> pa.Table:
+        numbers = [[float(n), *[0.0] * 7] for n in range(start, start + count)]
+        values = pa.array(numbers, pa.list_(pa.float32(), 8))
+        return pa.table({"id": range(start, start + count), "vec": values})
+
+    db.create_table("t", vectors(first, 400))
+    db.create_vector_index("t", "vec", kind)
+    db.write("t", vectors(then, 300))
+    [made] = db.update_indexes("t")
+    assert (made.rows_indexed, made.segments) == (700, 2 if then == 100 else 1)
+    for near in (first + 200, then + 200):
+        found = db.vector_search("t", "vec", [near, *[0] * 7], k=5)["id"].to_pylist()
+        assert all(abs(n - near) < 40 for n in found), found
+
+
 def test_what_suits_the_number_of_rows() -> None:
     field = pa.field("vec", pa.list_(pa.float32(), 32))
     assert [vector_index_for(field, n).kind for n in (0, 9_999, 10_000, 2_000_000)] == [

@@ -29,12 +29,13 @@ from pennon.storage._lance.building import (
 )
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
+from pennon.storage._lance.extents import far_apart
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.moved import with_changed_rows
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.indexes import IndexInfo, IndexStats, Progress
 from pennon.storage.abc.types import CommitReceipt
-from pennon.storage.indexing import Index, VectorIndex
+from pennon.storage.indexing import Index, IvfHnswSq, IvfSq, VectorIndex
 
 if TYPE_CHECKING:
     import lance
@@ -167,9 +168,15 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
         wanted, gone = _to_build(known.segments, rows_of(head), least)
         if made is None or not wanted:
             return None
-        if not isinstance(made, VectorIndex) and with_changed_rows(head) & wanted:
+        every = frozenset(str(s.uuid) for s in known.segments)
+        column = known.field_names[0]
+        if isinstance(made, IvfSq | IvfHnswSq):
+            anew = far_apart(place, head, name, column, every - set(map(str, gone)), wanted)
+        else:
+            anew = not isinstance(made, VectorIndex) and with_changed_rows(head) & wanted
+        if anew:
             wanted, gone = frozenset(rows_of(head)), frozenset(s.uuid for s in known.segments)
-        return _Plan(Named(name, known.field_names[0], made), wanted, covers=True)
+        return _Plan(Named(name, column, made), wanted, covers=True)
 
     def removed(head: lance.LanceDataset) -> list[Any]:
         found = _found(place, describe(place, head), name)
