@@ -14,7 +14,7 @@ import pytest
 
 import pennon
 from pennon import ScanRequest, col
-from pennon.errors import InvalidInput, PennonError
+from pennon.errors import InvalidFilter, InvalidInput, PennonError
 from pennon.storage.abc import StorageBackend
 
 WRONG: list[Any] = [0, 1.5, True, b"id", [1], [None], [["id"]], {1: 2}, {1}, object(), iter([1])]
@@ -33,6 +33,7 @@ CALLS: dict[str, Callable[[StorageBackend, Any], object]] = {
     "columns of head": lambda db, wrong: db.head("t", columns=wrong),
     "schema": lambda db, wrong: db.create_table("u", [{"id": 1}], schema=wrong),
     "primary_key": lambda db, wrong: db.create_table("u", [{"id": 1}], primary_key=wrong),
+    "properties": lambda db, wrong: db.create_table("u", [{"id": 1}], properties=[wrong]),  # type: ignore[arg-type]
     "on": lambda db, wrong: db.merge_insert("t", [{"id": 1, "s": "b"}], on=wrong),
     "mode": lambda db, wrong: db.write("t", [{"id": 3}], mode=wrong),
     "row_ids": lambda db, wrong: db.take("t", row_ids=["x", wrong]),
@@ -56,6 +57,36 @@ def test_a_key_that_is_no_list_is_refused(db: StorageBackend) -> None:
     for wrong in (1, "1", b"1", object()):
         with pytest.raises(PennonError):
             db.take("t", wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["/b", "b/", "b//", "../b", "", None, 5])
+def test_a_branch_is_written_to_by_its_name_alone(db: StorageBackend, name: Any) -> None:
+    db.create_branch("t", "b")
+    calls: list[Callable[[], object]] = [
+        lambda: db.write("t", [{"id": 3, "s": "c"}], branch=name),
+        lambda: db.delete_rows("t", "id = 1", branch=name),
+        lambda: db.update("t", {"s": "'z'"}, branch=name),
+        lambda: db.create_scalar_index("t", "id", branch=name),
+        lambda: db.truncate("t", branch=name),
+        lambda: db.add_columns("t", {"z": "id"}, branch=name),
+    ]
+    for call in calls:
+        with pytest.raises(PennonError, match="is no branch"):
+            call()
+    assert db.get_table_version("t", branch="b") == db.get_table_version("t")
+
+
+def test_the_reason_is_told_below_sql_of_several_lines(db: StorageBackend) -> None:
+    with pytest.raises(InvalidFilter, match="could not convert"):
+        db.count_rows("t", "id < 1.5")
+    with pytest.raises(InvalidFilter, match=r"The condition \(true\) is true"):
+        db.delete_rows("t", "true")
+
+
+def test_the_longest_deadlines_are_no_overflow(db: StorageBackend) -> None:
+    for seconds in (2**63, 10**400, float("inf")):
+        with db.lock_table_for_write("t", deadline=seconds):
+            db.truncate("t", deadline=seconds)
 
 
 def test_a_seed_is_a_number(db: StorageBackend) -> None:

@@ -170,6 +170,10 @@ def check_properties(properties: Mapping[str, str] | None) -> Mapping[str, str]:
     """
     if not properties:
         return _NONE
+    if not isinstance(properties, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInput(
+            f"properties= is a {type(properties).__name__}; it maps strings to strings."
+        )
     for pair in properties.items():
         for part in pair:
             if not isinstance(part, str):  # pyright: ignore[reportUnnecessaryIsInstance]

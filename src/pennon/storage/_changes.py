@@ -37,8 +37,8 @@ def check_all_rows(where: str, table: str, *, trivial: bool, all_rows: bool) -> 
     """
     if trivial and not all_rows:
         raise InvalidFilter(
-            f"The condition {where!r} is true of every row of {table}; pass all_rows=True if all "
-            "of them are meant."
+            f"The condition {' '.join(where.split()).replace(' )', ')')} is true of every row of "
+            f"{table}; pass all_rows=True if all of them are meant."
         )
 
 

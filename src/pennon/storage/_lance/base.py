@@ -26,7 +26,7 @@ from pennon.namespaces.names import parse_id
 from pennon.objects import certify
 from pennon.storage._lance.places import Place
 from pennon.storage.consistency import Consistency, Strong
-from pennon.storage.refs import MAIN, Ref
+from pennon.storage.refs import MAIN, Ref, check_branch
 
 if TYPE_CHECKING:
     import lance
@@ -78,6 +78,7 @@ class LanceBase:
 
     def _place(self, table: IdLike, branch: str = MAIN) -> Place:
         """Return the branch of a table as it is now."""
+        check_branch(branch)
         info = self._namespace.describe_table(self._id(table))
         return Place.of(self._namespace, info, branch)
 
@@ -85,6 +86,7 @@ class LanceBase:
         """Return the branch of a table for a read: as old as the consistency allows."""
         if isinstance(self._consistency, Strong):
             return self._place(table, branch)
+        check_branch(branch)
         asked = time.monotonic()
         id = self._id(table)
         with self._lock:

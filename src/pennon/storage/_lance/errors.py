@@ -276,7 +276,8 @@ def _store_failed(what: Meaning, table: str, said: str) -> PennonError:
 
 def excerpt(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the first sentence of what Lance said, without credentials and foreign paths."""
-    first = redact(_PREFIX.sub("", str(error)), secrets).split("\n", maxsplit=1)[0]
+    said = str(error).replace("\n)", ")")  # as SQL text is closed
+    first = redact(_PREFIX.sub("", said), secrets).split("\n", maxsplit=1)[0]
     return first[:300].rstrip(". ,") or type(error).__name__
 
 

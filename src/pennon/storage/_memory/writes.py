@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,7 +120,8 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> Generator[None]:
         """Keep other writers of this process out; see :meth:`Writes.lock_table_for_write`."""
         id, held = self._held(table, branch)
-        if not held.lock.acquire(timeout=Deadline.after(deadline, 60).remaining):
+        seconds = Deadline.after(deadline, 60).remaining
+        if not held.lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
             raise CommitConflict(
                 f"Other writers of this process kept {show_id(id)} busy until the deadline; raise "
                 "deadline=, or retry.",
