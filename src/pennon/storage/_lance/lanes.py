@@ -37,7 +37,8 @@ class Lane:
         self._lock = threading.Lock()
         self._left = threading.Condition(self._lock)
         self._came = threading.Condition(self._lock)
-        self._together = 1
+        self._together = 1, 1
+        self._enough = 1
         self._took = 0.0
 
     @contextlib.contextmanager
@@ -86,7 +87,8 @@ class Lane:
         """Leave a job for the next one to pass."""
         with self._lock:
             self.waiting.append(job)
-            self._came.notify()
+            if len(self.waiting) >= self._enough:
+                self._came.notify()
 
     def take(self, job: Any) -> bool:
         """Take a job back; False if somebody does it already."""
@@ -100,19 +102,21 @@ class Lane:
     def together(self, chosen: Callable[[Any], bool]) -> Generator[list[Any]]:
         """Take the jobs that are chosen, to be done while the block lasts.
 
-        Those who were served together come back together. So if there were several the last time,
-        they are waited for, half as long as that took at most.
+        Those who were served together come back together. So if there were several the last two
+        times, they are waited for, half as long as the last took at most.
         """
         with self._lock:
-            enough = self._together
+            self._enough = max(self._together)
             self._came.wait_for(
-                lambda: sum(map(chosen, self.waiting)) >= enough, min(self._took / 2, _PATIENCE)
+                lambda: sum(map(chosen, self.waiting)) >= self._enough,
+                min(self._took / 2, _PATIENCE),
             )
             taken = [job for job in self.waiting if chosen(job)]
             self.waiting = [job for job in self.waiting if job not in taken]
         begin = time.monotonic()
         yield taken
-        self._together, self._took = len(taken), time.monotonic() - begin
+        self._together = self._together[1], len(taken)
+        self._took = time.monotonic() - begin
 
 
 _PATIENCE = 0.05
