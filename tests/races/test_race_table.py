@@ -7,6 +7,7 @@ lost a race may have done nothing. So no acknowledged row is lost and no key is 
 
 from __future__ import annotations
 
+import random
 import threading
 import uuid
 from collections import Counter
@@ -30,6 +31,9 @@ from race_ops import (
 
 from pennon.testing.races import Racers
 from pennon.testing.services import TestRoot
+
+SOAK = 100
+"""From so many rounds on all pairs are tried in buckets, too; below, some at random."""
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +79,12 @@ def test_every_pair(
     record_property: Callable[[str, object], None],
 ) -> None:
     db = opened(pennon_root.uri, tuple(pennon_root.options.items()))
-    lines, total = [], Counter[str]()
-    for pair in PAIRS:
+    lines, total, pairs = [], Counter[str](), PAIRS
+    if race_rounds < SOAK and "://" in pennon_root.uri:
+        seed = random.randrange(2**32)
+        print(f"seed {seed}")  # noqa: T201
+        pairs = random.Random(seed).sample(PAIRS, 30)
+    for pair in pairs:
         counts = Counter[str]()
         for _ in range(max(1, race_rounds // 20)):
             table = f"t{uuid.uuid4().hex[:12]}"

@@ -16,10 +16,11 @@ from pennon.storage.memory import MemoryBackend
 from pennon.testing.storage_machine import run_storage_machine
 
 SEARCH = settings(
-    max_examples=200,
+    max_examples=2000,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
+    report_multiple_bugs=False,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -98,7 +99,5 @@ def test_it_is_found(wrong: type[MemoryBackend]) -> None:
         namespace: Any = pennon.open(f"memory://{uuid.uuid4()}").namespace
         return wrong(namespace)
 
-    with pytest.raises((AssertionError, ExceptionGroup)) as found:
+    with pytest.raises(AssertionError):
         run_storage_machine(make, SEARCH)
-    errors = found.value.exceptions if isinstance(found.value, ExceptionGroup) else [found.value]
-    assert all(isinstance(e, AssertionError) for e in errors)

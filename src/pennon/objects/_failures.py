@@ -28,6 +28,7 @@ _DETAIL = re.compile(r"<Message>([^<]{1,300})")
 _KIND = re.compile(r"kind: (Connect|Timeout|Interrupted|Decode|Request)\b")
 # A time-out while connecting is of the kind Timeout too, but then nothing was sent.
 _CONNECTING = re.compile(r"client::legacy::Error\(\s*Connect\b")
+_HOST = re.compile(r"Error performing \w+ https?://([^/\s?@]+)[/\s?]")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _WHO_ARE_YOU = frozenset(
     {
@@ -183,8 +184,11 @@ class Failure:
         if self.status == 429 or self.code in _THROTTLED:  # noqa: PLR2004
             return Throttled(f"The store asks for fewer requests to {place} ({said}); slow down.")
         if self.kind == "Connect":
+            host = _HOST.search(self.text)
+            where = f" at {host[1]}" if host else ""
             return Unavailable(
-                f"The store of {place} cannot be reached; check the endpoint and the network."
+                f"The store of {place} cannot be reached{where}; check the endpoint and the "
+                "network."
             )
         if self.unimplemented:
             return Unsupported(
