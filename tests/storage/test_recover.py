@@ -13,7 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lance
 import pytest
+from lance import LanceOperation
 from merge_workers import SCHEMA
 from recover_workers import interrupted, race_a_rival, wild
 from workers import kept
@@ -211,6 +213,39 @@ def test_a_note_stays_if_versions_it_may_speak_of_are_gone(tmp_path: Path) -> No
     with pytest.raises(OutcomeUnknown):
         db.write("t", [{"id": 2}], write_id="w")
     assert db.count_rows("t") == 4
+
+
+@pytest.mark.parametrize("left", [b"", b"\0\0\0\0", b"\xff\xfe", b"pennon.append:other"])
+def test_a_note_that_the_disk_has_torn(tmp_path: Path, left: bytes) -> None:
+    """Its name is all that a repeat needs."""
+    db = pennon.open(str(tmp_path))
+    db.create_table("t", [{"id": 0}])
+    first = db.write("t", [{"id": 1}], write_id="w")
+    (note,) = tmp_path.glob("*_t/_pennon/tried/*/1")
+    note.write_bytes(left)
+    assert db.recover(alone=True).findings == ()
+    assert db.write("t", [{"id": 1}], write_id="w") == first
+
+
+def test_what_is_none_of_ours_is_left(tmp_path: Path) -> None:
+    """A version that Lance keeps apart from the history, and strange files."""
+    db = pennon.open(str(tmp_path))
+    db.create_table("t", [{"id": 0}])
+    table = lance.dataset(db.namespace.describe_table("t").location)
+    rows = LanceOperation.Append([f.metadata for f in table.get_fragments()])
+    lance.LanceDataset.commit(table, rows, read_version=1, detached=True)
+    (table_path,) = tmp_path.glob("*_t")
+    strange = [table_path / "_pennon/tried" / name for name in ("x", "y/z")]
+    strange += [table_path / "_versions/x.manifest"]
+    for path in strange:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    there = sorted((table_path / "_versions").iterdir())
+    assert len(there) > 2
+    assert db.recover(alone=True).findings == ()
+    assert sorted((table_path / "_versions").iterdir()) == there
+    assert all(path.exists() for path in strange)
+    assert db.write("t", [{"id": 1}]).version == 2
 
 
 @pytest.mark.parametrize("branch", ["main", "b"])

@@ -204,7 +204,9 @@ def tried(place: Place, before: datetime) -> dict[str, tuple[str, set[int]]]:
     found: dict[str, set[int]] = {}
     young: set[str] = set()
     for meta in place.store().list(_TRIED):
-        _, _, name, version = meta.key.split("/")
+        name, _, version = meta.key.removeprefix(f"{_TRIED}/").partition("/")
+        if not version.isdecimal():
+            continue
         found.setdefault(name, set()).add(int(version))
         if meta.modified > before:
             young.add(name)
@@ -212,7 +214,10 @@ def tried(place: Place, before: datetime) -> dict[str, tuple[str, set[int]]]:
     for name in found.keys() - young:
         with contextlib.suppress(ObjectNotFound):
             data = place.store().get(f"{_TRIED}/{name}/{max(found[name])}").data
-            kept[name] = data.decode(), found[name]
+            key = data.decode(errors="replace")
+            # A loss of power may leave less of it than its name, which is all that a repeat needs.
+            if str(uuid.uuid5(_KIND, key)) == name:
+                kept[name] = key, found[name]
     return kept
 
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import Conflict, Corrupt, DuplicateKey, NotFound, ObjectNotFound
+from pennon.errors import (
+    Conflict,
+    Corrupt,
+    DuplicateKey,
+    NotFound,
+    ObjectNotFound,
+    VersionNotFound,
+)
 from pennon.retry import Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
 from pennon.storage._lance.commit import Asked
@@ -35,6 +43,7 @@ __all__ = ["recover_catalog", "recover_table"]
 _AT_ONCE = 8
 _SECONDS = 60.0
 _LAST = 2**64 - 1
+_NUMBERED = re.compile(r"/\d+\.manifest$")
 _KINDS = ("merge", "append")
 """The operations that may insert rows by their key."""
 
@@ -76,7 +85,7 @@ def recover_catalog(catalog: Place, *, dry_run: bool) -> Iterator[Finding]:
         dry_run: Change nothing.
     """
 
-    def read(version: int | None) -> None:
+    def read(version: int) -> None:
         handle = catalog.open(version)
         with translated(catalog.name, catalog.secrets):
             handle.to_table()
@@ -96,23 +105,25 @@ def _torn_of(place: Place, *, dry_run: bool) -> list[Finding]:
     return [_found(place, "version", what, resolved=not dry_run) for what in torn]
 
 
-def _torn(place: Place, read: Callable[[int | None], object], *, dry_run: bool) -> Iterator[str]:
+def _torn(place: Place, read: Callable[[int], object], *, dry_run: bool) -> Iterator[str]:
     """Put manifests at the end of the history aside that cannot be read; say which.
 
     However young: a writer gives a manifest its name when it is whole.
     """
     if place.uri.scheme != "file":
         return
-    manifests = sorted(
-        (m for m in place.store().list("_versions") if m.key.endswith(".manifest")),
-        key=_version,
-    )
-    while manifests:
+    while manifests := _manifests(place):
+        newest = manifests[-1]
         try:
-            read(None)
+            # By its number, since what this process remembers of the newest one may be whole.
+            read(_version(newest))
+        except VersionNotFound:
+            return
         except Corrupt:
-            newest = manifests.pop()
-            if not manifests or _is_whole(read, newest):
+            if [m.key for m in _manifests(place)[-1:]] != [newest.key]:
+                # It is not the newest one any more, and may have been removed while it was read.
+                continue
+            if len(manifests) == 1:
                 raise
         else:
             return
@@ -120,6 +131,13 @@ def _torn(place: Place, read: Callable[[int | None], object], *, dry_run: bool) 
             yield f"version {_version(newest)} was not kept whole by the disk; put aside"
         if dry_run:
             return
+
+
+def _manifests(place: Place) -> list[ObjectMeta]:
+    """Return the manifests of the history, the oldest first."""
+    # Lance names versions apart from the history, which it calls detached, by other names.
+    found = (m for m in place.store().list("_versions") if _NUMBERED.search(m.key))
+    return sorted(found, key=_version)
 
 
 def _put_aside(store: ObjectStore, manifest: ObjectMeta) -> bool:
@@ -131,14 +149,6 @@ def _put_aside(store: ObjectStore, manifest: ObjectMeta) -> bool:
     if now is None or now.etag != manifest.etag:
         return False
     store.delete(manifest.key, "_versions/latest_version_hint.json")
-    return True
-
-
-def _is_whole(read: Callable[[int | None], object], manifest: ObjectMeta) -> bool:
-    try:
-        read(_version(manifest))
-    except Corrupt:
-        return False
     return True
 
 
