@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Literal, NoReturn, TypeGuard, final
 
 from pennon.errors import InvalidFilter
@@ -198,7 +199,7 @@ class Binary(Expr):
 
     def to_sql(self) -> str:
         if self.operator in {"AND", "OR"}:
-            return f"({self.left.to_sql()} {self.operator} {self.right.to_sql()})"
+            return f"({f' {self.operator} '.join(t.to_sql() for t in _terms(self))})"
         turned = isinstance(self.left, Lit) and not isinstance(self.right, Lit)
         if turned and self.operator in _TURNED:
             return Binary(_TURNED[self.operator], self.right, self.left).to_sql()
@@ -325,7 +326,7 @@ def filter_sql(filter: Expr | str | None) -> str | None:
     if filter is None:
         return None
     if isinstance(filter, Expr):
-        return filter.to_sql()
+        return _rendered(filter)
     if not isinstance(filter, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidFilter(
             f"A filter is an expression such as col('x') > 1 or a string of SQL, "
@@ -338,7 +339,17 @@ def filter_sql(filter: Expr | str | None) -> str | None:
 
 def value_sql(expression: Expr) -> str:
     """Return an expression for a place where its value counts, not only whether it is true."""
-    return _exact(expression).to_sql()
+    return _rendered(expression, exact=True)
+
+
+def _rendered(expression: Expr, *, exact: bool = False) -> str:
+    try:
+        return (_exact(expression) if exact else expression).to_sql()
+    except RecursionError:
+        raise InvalidFilter(
+            "The expression has too many parts within each other; use .is_in(...) for many values, "
+            "or compute in steps."
+        ) from None
 
 
 def closed(text: str) -> str:
@@ -367,11 +378,27 @@ def _exact(expression: Expr) -> Expr:
     match expression:
         case In():
             return replace(expression, exact=True)
+        case Binary(operator="AND" | "OR" as operator):
+            terms = map(_exact, _terms(expression))
+            return reduce(lambda left, right: Binary(operator, left, right), terms)
         case Binary():
             left, right = _exact(expression.left), _exact(expression.right)
             return Binary(expression.operator, left, right)
         case _:
             return expression
+
+
+def _terms(expression: Binary) -> list[Expr]:
+    """Return what one operator joins, in its order: Lance allows few parentheses in each other."""
+    found: list[Expr] = []
+    left: list[Expr] = [expression]
+    while left:
+        one = left.pop()
+        if isinstance(one, Binary) and one.operator == expression.operator:
+            left += [one.right, one.left]
+        else:
+            found.append(one)
+    return found
 
 
 def _compare(operator: str, left: Expr, right: object) -> Expr:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,30 @@ def test_a_page_is_a_number(db: StorageBackend, limit: Any) -> None:
         db.versions("t", limit=limit)
     with pytest.raises(InvalidOption, match="before"):
         db.versions("t", before=limit)
+
+
+@pytest.mark.parametrize("join", [operator.or_, operator.and_])
+def test_many_conditions_joined_one_by_one(db: StorageBackend, join: Callable[..., Any]) -> None:
+    db.create_table("t", [{"k": n} for n in range(10)])
+    wanted = join is operator.or_
+    many = reduce(join, [(col("k") == n) if wanted else (col("k") != n) for n in range(3, 2003)])
+    assert db.count_rows("t", many) == (7 if wanted else 3)
+    assert db.count_rows("t", ~many) == (3 if wanted else 7)
+    mixed = (col("k") == 0) | ((col("k") > 3) & ((col("k") > 4) & (col("k") < 7)))
+    assert db.count_rows("t", mixed) == 3
+
+
+def test_an_expression_that_nests_too_deeply(db: StorageBackend) -> None:
+    db.create_table("t", [{"k": 1}])
+    deep = reduce(operator.add, [col("k")] * 5000)
+    with pytest.raises(InvalidFilter, match="within each other"):
+        db.count_rows("t", deep > 1)
+    with pytest.raises(InvalidFilter, match="within each other"):
+        db.add_columns("t", {"n": deep})
+
+
+@pytest.mark.parametrize("key", [([1], 1), ({}, 1), (col("a"), 1)], ids=str)
+def test_a_key_of_what_no_key_holds(db: StorageBackend, key: Any) -> None:
+    db.create_table("t", [{"a": 1, "b": 1}], primary_key=["a", "b"])
+    with pytest.raises(InvalidInput, match="cannot hold"):
+        db.take("t", [key])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import ColumnNotFound, InvalidInput, InvalidOption, did_you_mean
@@ -162,6 +163,11 @@ def key_filter(
         raise InvalidInput(
             f"A key of {show_id(id)} has {len(names)} values, for {', '.join(names)}.", table=id
         )
+    for value in itertools.chain.from_iterable(wanted):
+        if not isinstance(value, Hashable):
+            raise InvalidInput(
+                f"A key of {show_id(id)} cannot hold a {type(value).__name__}.", table=id
+            )
     filter = col(names[0]).is_in(dict.fromkeys(k[0] for k in wanted))
     for place, name in enumerate(names[1:], 1):
         filter &= col(name).is_in(dict.fromkeys(k[place] for k in wanted))
