@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +73,15 @@ class Done:
 
 def perform(db: StorageBackend, table: str, operation: str, who: int) -> Done:
     """Do an operation; a typed error is an outcome, anything else is raised."""
-    before = _attempts[0]
+    before = _tried()
     try:
         made = OPERATIONS[operation](db, table, who)
     except PennonError as error:
-        return Done(type(error).__name__, None, _attempts[0] - before)
+        return Done(type(error).__name__, None, _tried() - before)
     counts = None
     if isinstance(made, pennon.CommitReceipt):
         counts = made.rows_inserted, made.rows_updated, made.rows_deleted
-    return Done("", counts, _attempts[0] - before)
+    return Done("", counts, _tried() - before)
 
 
 def state(db: StorageBackend, table: str) -> Any:
@@ -125,19 +126,24 @@ def serial(pair: Sequence[str], outcomes: Sequence[Done]) -> list[Any]:
     return found
 
 
-_attempts = [0]
-"""How often this process tried to commit; by all its threads together."""
+_attempts = threading.local()
+"""How often this thread tried to commit to a table."""
+
+
+def _tried() -> int:
+    return getattr(_attempts, "count", 0)
 
 
 def count_attempts() -> None:
-    """Count what Lance is asked to commit."""
+    """Count what Lance is asked to commit, other than to the catalog."""
     if getattr(lance.LanceDataset.commit, "counted", False):
         return
     commit = lance.LanceDataset.commit
 
-    def counting(*args: Any, **options: Any) -> Any:
-        _attempts[0] += 1
-        return commit(*args, **options)
+    def counting(base: Any, *args: Any, **options: Any) -> Any:
+        if not str(getattr(base, "uri", base)).endswith("__manifest"):
+            _attempts.count = _tried() + 1
+        return commit(base, *args, **options)
 
     counting.counted = True  # type: ignore[attr-defined]
     lance.LanceDataset.commit = staticmethod(counting)  # type: ignore[method-assign,assignment]

@@ -93,10 +93,11 @@ def test_every_pair(
             check(db, table, pair, outcomes)
             count(counts, outcomes)
         total += counts
-        lines.append(f"{pair[0]} + {pair[1]}: {told(counts)}")
-    where = f"{pennon_root.uri.split(':')[0] if '://' in pennon_root.uri else 'disk'}"
-    print(f"\n{where}, {how.__name__}", *lines, sep="\n  ")  # noqa: T201
-    record_property("note", f"race table, {where}, {how.__name__}: {told(total)}")
+        lines.append(f"{' + '.join(pair)}: {told(counts)}")
+    where = "disk" if "://" not in pennon_root.uri else pennon_root.uri.split(":")[0]
+    shown = lines if race_rounds >= SOAK else []
+    record_property("note", "\n  ".join([f"race table, {where}, {how.__name__}", *shown]))
+    record_property("note", f"  together: {told(total)}")
 
 
 def check(db: Any, table: str, pair: Sequence[str], outcomes: Sequence[Done]) -> None:
