@@ -233,7 +233,9 @@ def test_what_suits_the_number_of_rows() -> None:
         lambda: FullText(min_ngram=4, max_ngram=3),
         lambda: IvfFlat(metric="manhattan"),  # pyright: ignore[reportArgumentType]
         lambda: IvfFlat(partitions=0),
+        lambda: FullText(stop_words=5),  # pyright: ignore[reportArgumentType]
         lambda: IvfPq(bits=5),
+        lambda: IvfPq(bits=8.0),  # pyright: ignore[reportArgumentType]
         lambda: IvfRq(bits=10),
         lambda: IvfHnswSq(m=30, ef_construction=20),
         lambda: from_parameters("btree", {"pages": 3}),

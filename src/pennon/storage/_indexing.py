@@ -35,17 +35,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "SYSTEM",
     "chosen_names",
     "field_of",
     "from_parameters",
     "full_text",
     "index_name",
+    "known_index",
     "scalar_index",
     "vector_index",
     "vector_index_for",
 ]
 
 _LONGEST = 200
+SYSTEM = "__lance_"
+"""What the names of Lance's own indexes begin with."""
+_T = TypeVar("_T")
 _I = TypeVar("_I", bound=Index)
 
 _SCALAR: dict[str, type[ScalarIndex]] = {
@@ -63,7 +68,7 @@ def scalar_index(kind: ScalarIndex | str) -> ScalarIndex:
     Raises:
         InvalidOption: It is neither an object with parameters nor the name of a kind.
     """
-    return kind if isinstance(kind, ScalarIndex) else _named(kind, _SCALAR, "kind")
+    return kind if type(kind) in _SCALAR.values() else _named(kind, _SCALAR, "kind")  # pyright: ignore[reportReturnType]
 
 
 def full_text(config: FullText | None) -> FullText:
@@ -85,8 +90,8 @@ def vector_index(config: VectorIndex | str | None) -> VectorIndex | None:
     Raises:
         InvalidOption: It is neither an object with parameters nor the name of a kind.
     """
-    if config is None or isinstance(config, VectorIndex):
-        return config
+    if config is None or type(config) in _VECTOR.values():
+        return config  # pyright: ignore[reportReturnType]
     return _named(config, _VECTOR, "config")
 
 
@@ -126,13 +131,28 @@ def index_name(name: str | None, column: str, suffix: str) -> str:
     """Return the name of an index, made of its column if none is given.
 
     Raises:
-        InvalidOption: It is empty, too long, or no text.
+        InvalidOption: It is empty, too long, no text, or as Lance calls its own.
     """
     if name is None:
-        return f"{column}_{suffix}"
-    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
+        name = f"{column}_{suffix}"
+    elif not isinstance(name, str) or not name.strip() or len(name) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"name={name!r} must be a text of 1 to {_LONGEST} characters, or None.")
+    if name.startswith(SYSTEM):
+        raise InvalidOption(f"name={name!r} must not begin with {SYSTEM!r}, as Lance's own do.")
     return name
+
+
+def known_index(known: Mapping[str, _T], name: str, table: str) -> _T:
+    """Return what is known of an index.
+
+    Raises:
+        IndexNotFound: There is none of this name.
+    """
+    if not isinstance(name, str) or name not in known:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise IndexNotFound(
+            f"{table} has no index {name!r}; {did_you_mean(str(name), known)}", index=name
+        )
+    return known[name]
 
 
 def chosen_names(names: Sequence[str] | None, known: Iterable[str], table: str) -> list[str]:
@@ -144,15 +164,11 @@ def chosen_names(names: Sequence[str] | None, known: Iterable[str], table: str) 
     """
     if names is None:
         return list(known)
-    if isinstance(names, str):
+    given: Any = names
+    if isinstance(given, str) or not isinstance(given, Sequence):
         raise InvalidOption(f"names={names!r} must be a list of names, or None.")
-    there = set(known)
-    for name in names:
-        if name not in there:
-            raise IndexNotFound(
-                f"{table} has no index {name!r}; {did_you_mean(str(name), there)}", index=name
-            )
-    return list(dict.fromkeys(names))
+    there = {name: name for name in known}
+    return list(dict.fromkeys(known_index(there, name, table) for name in names))
 
 
 def field_of(schema: pa.Schema, column: str, table: str) -> pa.Field:

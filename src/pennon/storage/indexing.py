@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -332,7 +333,8 @@ class FullText(Index):
                 raise InvalidOption(f"{name}={getattr(self, name)!r} must be True, False or None.")
         if self.stop_words is not None:
             words: Any = self.stop_words
-            if isinstance(words, str) or not all(isinstance(w, str) for w in words):
+            some = isinstance(words, Iterable) and not isinstance(words, str)
+            if not some or not all(isinstance(w, str) for w in words):
                 raise InvalidOption(f"stop_words={words!r} must be a list of words.")
             object.__setattr__(self, "stop_words", tuple(words))
         if self.max_token_length is not None:
@@ -452,7 +454,7 @@ class IvfPq(VectorIndex):
         super().__post_init__()
         if self.sub_vectors is not None:
             _check_number(self, "sub_vectors", 1)
-        if self.bits not in {4, 8}:
+        if not isinstance(self.bits, int) or self.bits not in {4, 8}:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"bits={self.bits!r} must be 4 or 8.")
 
     @property

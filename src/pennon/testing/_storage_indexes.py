@@ -16,7 +16,7 @@ from pennon.errors import (
     TableNotFound,
 )
 from pennon.storage.abc import ColumnChange, IndexProgress, ScanRequest, StorageBackend
-from pennon.storage.indexing import BTree, FullText, IvfFlat, IvfPq, ZoneMap
+from pennon.storage.indexing import BTree, FullText, IvfFlat, IvfPq, VectorIndex, ZoneMap
 from pennon.testing._storage_branches import refused
 
 __all__ = ["IndexCases"]
@@ -171,12 +171,17 @@ class IndexCases:
         refused(InvalidInput, lambda: vector("t", "vec", IvfFlat(metric="hamming")))
         assert "btree" in str(refused(InvalidOption, lambda: scalar("t", "id", "b-tree")))
         refused(InvalidOption, lambda: vector("t", "vec", "btree"))
+        refused(InvalidOption, lambda: vector("t", "vec", VectorIndex()))
         refused(InvalidOption, lambda: scalar("t", "id", name=""))
+        refused(InvalidOption, lambda: scalar("t", "id", name="__lance_own"))
         refused(TableNotFound, lambda: scalar("nope", "id"))
         refused(BranchNotFound, lambda: scalar("t", "id", branch="nope"))
         refused(IndexNotFound, lambda: backend.index_stats("t", "nope"))
         refused(IndexNotFound, lambda: backend.update_indexes("t", ["nope"]))
         refused(InvalidOption, lambda: backend.update_indexes("t", "nope"))
+        anything: Any = []
+        refused(IndexNotFound, lambda: backend.update_indexes("t", [anything]))
+        refused(IndexNotFound, lambda: backend.drop_index("t", anything))
         refused(TableNotFound, lambda: backend.list_indexes("nope"))
         refused(BranchNotFound, lambda: backend.list_indexes("t", branch="nope"))
         assert backend.list_indexes("t") == []

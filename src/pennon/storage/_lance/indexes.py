@@ -11,12 +11,10 @@ from pennon.errors import (
     ColumnNotFound,
     CommitConflict,
     IndexAlreadyExists,
-    IndexNotFound,
     OutcomeUnknown,
-    did_you_mean,
 )
 from pennon.retry import Deadline
-from pennon.storage._indexing import field_of
+from pennon.storage._indexing import SYSTEM, field_of, known_index
 from pennon.storage._lance.building import (
     build,
     definition,
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Named", "create", "describe", "drop", "info_of", "list_indexes", "stats", "update"]
 
-_SYSTEM = "__lance_"
-
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -59,7 +55,7 @@ def describe(place: Place, handle: lance.LanceDataset) -> dict[str, Any]:
     """Return what Lance says of each index of a version, by name."""
     with translated(place.name, place.secrets):
         found = handle.describe_indices()
-    return {d.name: d for d in found if not d.name.startswith(_SYSTEM)}
+    return {d.name: d for d in found if not d.name.startswith(SYSTEM)}
 
 
 def list_indexes(place: Place, handle: lance.LanceDataset) -> list[IndexInfo]:
@@ -75,12 +71,12 @@ def info_of(place: Place, handle: lance.LanceDataset, name: str) -> IndexInfo:
     Raises:
         IndexNotFound: There is none.
     """
-    return _info(_found(place, describe(place, handle), name), rows_of(handle))
+    return _info(known_index(describe(place, handle), name, place.name), rows_of(handle))
 
 
 def stats(place: Place, handle: lance.LanceDataset, name: str) -> IndexStats:
     """Return what is known of an index; see :meth:`Indexes.index_stats`."""
-    found = _found(place, describe(place, handle), name)
+    found = known_index(describe(place, handle), name, place.name)
     made = definition(handle, found)
     return IndexStats(
         index=_info(found, rows_of(handle)),
@@ -104,16 +100,6 @@ def _info(description: Any, rows: dict[int, int]) -> IndexInfo:
         segments=len(description.segments),
         ids=tuple(str(s.uuid) for s in description.segments),
     )
-
-
-def _found(place: Place, known: dict[str, Any], name: str) -> Any:
-    if name not in known:
-        raise IndexNotFound(
-            f"{place.name} has no index {name!r}; {did_you_mean(str(name), known)}",
-            table=place.info.id,
-            index=name,
-        )
-    return known[name]
 
 
 def create(
@@ -146,7 +132,7 @@ def drop(place: Place, asked: Asked, name: str, *, missing_ok: bool) -> CommitRe
         known = describe(place, head)
         if missing_ok and name not in known:
             return None
-        gone = _segments(_found(place, known, name))
+        gone = _segments(known_index(known, name, place.name))
         return Attempt(LanceOperation.CreateIndex([], gone), asked.write())
 
     deadline = Deadline.after(asked.seconds, asked.seconds)
@@ -162,7 +148,7 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
 
     def missing(head: lance.LanceDataset) -> _Plan | None:
         nonlocal known, wanted, gone
-        known = _found(place, describe(place, head), name)
+        known = known_index(describe(place, head), name, place.name)
         made = definition(head, known)
         least = made.least_rows if isinstance(made, VectorIndex) else 1
         wanted, gone = _to_build(known.segments, rows_of(head), least)
@@ -179,7 +165,7 @@ def update(place: Place, asked: Asked, name: str, progress: Progress | None) -> 
         return _Plan(Named(name, column, made), wanted, covers=True)
 
     def removed(head: lance.LanceDataset) -> list[Any]:
-        found = _found(place, describe(place, head), name)
+        found = known_index(describe(place, head), name, place.name)
         others = [s for s in found.segments if s.uuid not in gone]
         same = (found.type_url, found.fields) == (known.type_url, known.fields)
         covered = set[int]().union(*(s.fragment_ids for s in others))

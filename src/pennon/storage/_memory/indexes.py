@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pennon.errors import IndexAlreadyExists, IndexNotFound, did_you_mean
+from pennon.errors import IndexAlreadyExists
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.storage._indexing import (
@@ -14,6 +14,7 @@ from pennon.storage._indexing import (
     field_of,
     full_text,
     index_name,
+    known_index,
     scalar_index,
     vector_index,
     vector_index_for,
@@ -151,7 +152,7 @@ class MemoryIndexes(MemoryWrites, Indexes):
             known = held.indexes_at(held.latest)
             if missing_ok and name not in known:
                 return None
-            _found(id, known, name)
+            known_index(known, name, show_id(id))
             return Change(
                 rows, indexes=lambda before: {n: i for n, i in before.items() if n != name}
             )
@@ -203,7 +204,7 @@ class MemoryIndexes(MemoryWrites, Indexes):
         """Tell what is known of an index; see :meth:`Indexes.index_stats`."""
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
         id, rows, known = self._indexes(table, ref)
-        index = _found(id, known, name)
+        index = known_index(known, name, show_id(id))
         return IndexStats(
             index=_info(index, rows),
             parameters=index.index.parameters(),
@@ -223,16 +224,6 @@ def _whole(name: str, rows: int) -> IndexProgress:
     return IndexProgress(
         index=name, stage="load_data", completed=rows, total=rows, unit="rows", done=True
     )
-
-
-def _found(id: Id, known: dict[str, MemoryIndex], name: str) -> MemoryIndex:
-    if name not in known:
-        raise IndexNotFound(
-            f"{show_id(id)} has no index {name!r}; {did_you_mean(str(name), known)}",
-            table=id,
-            index=name,
-        )
-    return known[name]
 
 
 def _info(index: MemoryIndex, rows: pa.Table | None) -> IndexInfo:
