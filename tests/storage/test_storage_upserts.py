@@ -13,7 +13,7 @@ import pytest
 
 import pennon
 from pennon.errors import PennonError, SchemaMismatch
-from pennon.storage._lance import lanes
+from pennon.storage._lance import lanes, upserts
 from pennon.storage.abc import CommitReceipt, StorageBackend
 
 SCHEMA = pa.schema([("id", pa.int64()), ("n", pa.int64())])
@@ -123,6 +123,33 @@ def test_a_rival_of_another_tool_is_noticed_by_the_one_whose_key_it_is(
     assert [counts(r) for r in found] == [(1, 1), (1, 0), (0, 2)]
     expected = {**dict.fromkeys(range(100), 0), 5: 3}
     assert contents(db) == {**expected, 600: 1, 601: 3, 700: 1, 701: 2}
+
+
+def test_nobody_is_answered_before_what_was_left_to_repair(
+    db: StorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, repaired = lance.LanceDataset.commit, upserts.repaired
+    location = db.namespace.describe_table("t").location
+    calls = iter(range(3))
+
+    def second(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(commit))
+        rows = pa.table({"id": [600, 601, 602], "n": [-1] * 3}, schema=db.get_table_schema("t"))
+        lance.dataset(location).insert(rows)
+        return commit(*args, **options)
+
+    def slow(*args: Any) -> CommitReceipt:
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        with lane._lock:  # pyright: ignore[reportPrivateUsage]
+            lane._left.notify_all()  # pyright: ignore[reportPrivateUsage]
+        threading.Event().wait(0.05)
+        assert lane.users >= 3 - next(calls), "only those that were repaired may go"
+        return repaired(*args)
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(second))
+    monkeypatch.setattr(upserts, "repaired", slow)
+    found = at_once(db, [upsert(db, [600 + n, 700 + n], n) for n in range(3)])
+    assert [counts(r) for r in found] == [(1, 1)] * 3
 
 
 def test_together_or_alone_is_the_same(db: StorageBackend) -> None:

@@ -17,7 +17,7 @@ from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, few, file_names, write_files
 from pennon.storage._lance.history import Write
-from pennon.storage._lance.jobs import FEW_BYTES, Job, fail, is_small, passed, share
+from pennon.storage._lance.jobs import FEW_BYTES, Job, fail, is_small, passed, receipts_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
@@ -141,4 +141,5 @@ def _commit_group(
         else:
             fail(place, jobs, error)
         return
-    share(jobs, [job.write for job in jobs], made)
+    for job, receipt in zip(jobs, receipts_of([job.write for job in jobs], made), strict=True):
+        job.receipt = receipt

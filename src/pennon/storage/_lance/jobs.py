@@ -16,7 +16,7 @@ from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
-__all__ = ["FEW_BYTES", "FEW_ROWS", "Job", "fail", "is_small", "passed", "share"]
+__all__ = ["FEW_BYTES", "FEW_ROWS", "Job", "fail", "is_small", "passed", "receipts_of"]
 
 FEW_BYTES = 256 << 10
 """Bytes of a write at most that waits for others with its rows in memory."""
@@ -30,6 +30,7 @@ class Job:
 
     asked: Asked
     receipt: CommitReceipt | None = None
+    """Set when all is done: whoever waits for it goes at once."""
     error: BaseException | None = None
 
     @property
@@ -99,17 +100,24 @@ def passed(
     raise job.error
 
 
-def share(jobs: list[Any], writes: list[Write], made: CommitReceipt) -> None:
-    """Give each job the receipt of what was its own in one commit."""
-    for job, write in zip(jobs[1:], writes[1:], strict=True):
-        job.receipt = replace(
+def receipts_of(writes: list[Write], made: CommitReceipt) -> list[CommitReceipt]:
+    """Return the receipt of each of the writes in one commit.
+
+    Args:
+        writes: They; the first one is what the commit was made for.
+        made: Its receipt.
+    """
+    others = (
+        replace(
             made,
             rows_inserted=write.rows_inserted,
             rows_updated=write.rows_updated,
             write_id=write.write_id,
             committed_at=datetime.fromisoformat(write.at),
         )
-    jobs[0].receipt = made
+        for write in writes[1:]
+    )
+    return [made, *others]
 
 
 def fail(place: Place, jobs: list[Any], error: BaseException) -> None:

@@ -13,7 +13,7 @@ from pennon.retry import Deadline
 from pennon.storage._lance.commit import Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import Write
-from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, share
+from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, receipts_of
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.repair import repaired
@@ -140,17 +140,18 @@ def _upsert(
         else:
             fail(place, jobs, error)
         return
-    share(jobs, writes, made)
-    for job in jobs if made.version > base + 1 else jobs[:1]:
-        assert job.receipt is not None
+    late = made.version > base + 1
+    for job, receipt in zip(jobs, receipts_of(writes, made), strict=True):
         try:
-            job.receipt = rebuild(place, job.receipt, job.asked)
-            if made.version > base + 1:
-                job.receipt = repaired(
-                    place, job.receipt, job.source, job.key, _PLAIN, job.asked, deadline, base
+            if late or job is first:
+                receipt = rebuild(place, receipt, job.asked)  # noqa: PLW2901
+            if late:
+                receipt = repaired(  # noqa: PLW2901
+                    place, receipt, job.source, job.key, _PLAIN, job.asked, deadline, base
                 )
+            job.receipt = receipt
         except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
-            job.receipt, job.error = None, error
+            job.error = error
 
 
 def _parts(place: Place, head: lance.LanceDataset, jobs: list[Upsert], whole: Write) -> list[Write]:
