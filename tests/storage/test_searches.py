@@ -265,6 +265,31 @@ def test_compressed_vectors_have_whole_distances(kind: str, tmp_path: Path) -> N
         told = db.explain(VectorSearch("t", "a vector", near, distance_range=(low, high)))
         assert ("flat scan" in told) == (low is not None)
         assert ("index 'a vector_vector'" in told) == (low is None)
+    assert "index 'a vector_vector'" in db.analyze(VectorSearch("t", "a vector", near))
+
+
+def test_rows_of_several_vectors_are_found_through_an_index(tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    chance = np.random.default_rng(0)
+    several = pa.array(chance.random((300, 2, 8)).tolist(), pa.list_(pa.list_(pa.float32(), 8)))
+    db.create_table("t", pa.table({"id": range(300), "v": several}))
+    db.create_vector_index("t", "v")
+    hits = 0
+    for near in chance.random((10, 2, 8)):
+        found, exact = (
+            db.vector_search("t", "v", near, k=3, columns=["id"], use_index=through)
+            for through in (True, False)
+        )
+        hits += len({*found["id"].to_pylist()} & {*exact["id"].to_pylist()})
+    assert hits > 25
+
+
+def test_lists_of_lists_hold_no_texts(tmp_path: Path) -> None:
+    deep = pa.array([[["fox"]]], pa.list_(pa.list_(pa.string())))
+    for db in (pennon.open(tmp_path), pennon.open(f"memory://{uuid.uuid4()}")):
+        db.create_table("t", pa.table({"body": deep}))
+        with pytest.raises(InvalidInput, match="no texts"):
+            db.full_text_search("t", "body", "fox")
 
 
 def test_room_is_made_for_no_more_rows_than_there_are(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def check_texts(schema: pa.Schema, column: str, id: Id) -> None:
 
     types = pa.types
     kind = field_of(schema, column, show_id(id)).type
-    while types.is_list(kind) or types.is_large_list(kind):
+    if types.is_list(kind) or types.is_large_list(kind):
         kind = kind.value_type
     if not (types.is_string(kind) or types.is_large_string(kind)):
         raise InvalidInput(

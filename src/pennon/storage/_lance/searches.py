@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Searcher", "TextIndex", "TextPlan", "reranked"]
 
+_SEVERAL = 10
+"""How many times more rows of several vectors are compared again: Lance adds up only distances to
+the vectors that it came across."""
 _MOST_TEXT = 256 * 2**20
 """Bytes of text without an index that are searched at most: they are copied into memory."""
 
@@ -204,7 +207,8 @@ class Searcher(Rows):
         # Lance makes room for k * refine_factor rows, and aborts the process if it finds none.
         total = max(self.handle.count_rows(), 1)
         k = min(asked.k, total)
-        refine = min(asked.refine_factor or 1, -(-total // k))
+        several = asked.ef is None and is_multivector(vector_field(schema, asked.column, self.id))
+        refine = min(asked.refine_factor or (_SEVERAL if several else 1), -(-total // k))
         use_index, between = asked.use_index, asked.distance_range
         if between is not None and self.guesses(asked):
             use_index, between = between[0] is None, None if between[0] is None else between

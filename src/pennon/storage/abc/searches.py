@@ -86,8 +86,9 @@ class Searches(abc.ABC):
                 than that of the index makes the search exact, and slow.
             nprobes: How many partitions of the index to search; None for what Lance thinks best.
             refine_factor: Compare ``k`` times so many rows again by their whole vectors; for
-                indexes that compress them, and for rows with several vectors. 1 if None, so that
-                every distance is that of whole vectors.
+                indexes that compress them, and for rows with several vectors. None for 1, so
+                that every distance is that of whole vectors, and for 10 on rows with several unless
+                ``ef`` is given.
             ef: How many candidates an HNSW index keeps, at least ``k``.
             distance_range: Only distances from the first number (included) to the second
                 (excluded), each or None. The first one makes the search exact, and slow, where the
