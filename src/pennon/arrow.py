@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import InvalidInput, InvalidOption, PennonError, SchemaMismatch
@@ -114,7 +115,7 @@ def _open(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
     if isinstance(data, pa.RecordBatch):
         return pa.RecordBatchReader.from_batches(data.schema, iter([data]))
     if isinstance(data, Mapping):
-        return _from_rows(lambda: pa.table(dict(data), schema=_chosen(schema, data)))
+        return _from_columns(data, schema)
     if hasattr(data, "__arrow_c_stream__"):
         return _imported(lambda: pa.RecordBatchReader.from_stream(data), data)
     if hasattr(data, "__arrow_c_array__"):
@@ -165,6 +166,16 @@ def _from_rows(make: Callable[[], pa.Table]) -> pa.RecordBatchReader:
         raise SchemaMismatch(f"The rows do not make columns of one type each: {text}.") from error
 
 
+def _from_columns(data: Mapping[str, Any], schema: pa.Schema | None) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    chosen = _chosen(schema, data)
+    for field in chosen or ():
+        if isinstance(data[field.name], (list, tuple)):
+            _check_whole(field.name, field.type, data[field.name])
+    return _from_rows(lambda: pa.table(dict(data), schema=chosen))
+
+
 def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
     import pyarrow as pa
 
@@ -176,6 +187,8 @@ def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
     if any(not isinstance(name, str) for name in names):
         raise InvalidInput("The keys of the dicts are names of columns; make them strings.")
     chosen = _chosen(schema, names)
+    for field in chosen or ():
+        _check_whole(field.name, field.type, [r.get(field.name) for r in rows])
     return _from_rows(
         lambda: pa.table(
             [
@@ -185,6 +198,27 @@ def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
             names=names,
         )
     )
+
+
+def _check_whole(name: str, kind: pa.DataType, values: Iterable[Any]) -> None:
+    """Refuse fractions where there is no room for them: Arrow cuts those of Python's numbers."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_integer(kind) or types.is_temporal(kind):
+        for value in values:
+            if isinstance(value, Real) and not isinstance(value, Integral) and value % 1 != 0:
+                raise SchemaMismatch(
+                    f"The column {name!r} is {kind}, which cannot hold {value!r}; round it first.",
+                    columns=(name,),
+                )
+    elif types.is_struct(kind):
+        parts = [v for v in values if isinstance(v, Mapping)]
+        for part in kind:
+            _check_whole(name, part.type, [v.get(part.name) for v in parts])
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        lists = (v for v in values if isinstance(v, (list, tuple)))
+        _check_whole(name, kind.value_type, itertools.chain.from_iterable(lists))
 
 
 def _from_batches(data: Iterable[Any], schema: pa.Schema | None) -> pa.RecordBatchReader:

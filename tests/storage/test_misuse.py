@@ -14,7 +14,7 @@ import pytest
 
 import pennon
 from pennon import ScanRequest, col
-from pennon.errors import InvalidFilter, InvalidInput, PennonError
+from pennon.errors import InvalidFilter, InvalidInput, PennonError, SchemaMismatch
 from pennon.storage.abc import StorageBackend
 
 WRONG: list[Any] = [0, 1.5, True, b"id", [1], [None], [["id"]], {1: 2}, {1}, object(), iter([1])]
@@ -87,6 +87,22 @@ def test_the_longest_deadlines_are_no_overflow(db: StorageBackend) -> None:
     for seconds in (2**63, 10**400, float("inf")):
         with db.lock_table_for_write("t", deadline=seconds):
             db.truncate("t", deadline=seconds)
+
+
+@pytest.mark.parametrize("value", [1.9, float("nan"), float("inf"), np.float32(1.5)])
+def test_fractions_are_not_cut(db: StorageBackend, value: Any) -> None:
+    wide = pa.schema({"id": pa.int64(), "l": pa.list_(pa.struct({"n": pa.int8()}))})
+    db.create_table("u", [{"id": 1, "l": [{"n": 1.0}]}], schema=wide, primary_key="id")
+    rows: list[Any] = [
+        [{"id": value}],
+        {"id": [value]},
+        [{"id": 2, "l": [{"n": value}]}],
+    ]
+    for given in rows:
+        for write in (db.write, db.merge_insert):
+            with pytest.raises(SchemaMismatch, match="cannot hold"):
+                write("u", given)
+    assert db.scan("u").read_all().to_pylist() == [{"id": 1, "l": [{"n": 1}]}]
 
 
 def test_a_seed_is_a_number(db: StorageBackend) -> None:
