@@ -9,15 +9,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import freshness_workers as workers
 import lance
+import pyarrow as pa
 import pytest
 
 import pennon
 from pennon import Eventual, ScanRequest
-from pennon.errors import CommitConflict, InvalidOption, PennonError, TableNotFound, Unsupported
+from pennon.errors import (
+    CommitConflict,
+    InvalidOption,
+    OutcomeUnknown,
+    PennonError,
+    TableNotFound,
+    Unsupported,
+)
 from pennon.namespaces import newest
 from pennon.storage._lance.handles import Handles
 from pennon.storage._lance.places import Place
@@ -342,6 +351,74 @@ def test_sixteen_threads_that_read_and_write(local_root: str) -> None:
         thread.join()
     assert failures == []
     assert db.count_rows("t") == 16 + 4 * 4
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_write_sends_no_more_than_it_must(s3_root: TestRoot, proxy: RecordingProxy) -> None:
+    """The catalog before and after, the versions before, in and after the commit, and three PUT."""
+    db = opened(s3_root.via(proxy.endpoint))
+    db.create_table("t", [{"id": 0}], primary_key="id")
+    for number in range(2):
+        db.write("t", [{"id": number + 1}])
+    assert requests(proxy, lambda: db.write("t", [{"id": 9}])) == {"HEAD": 2, "LIST": 3, "PUT": 3}
+
+
+@pytest.mark.parametrize("rival", ["append", "clean", "none"])
+def test_a_commit_on_a_disk_is_the_newest_version_or_in_doubt(
+    local_root: str, monkeypatch: pytest.MonkeyPatch, rival: str
+) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": 0}])
+    db.write("t", [{"id": 1}])
+    place = place_of(db)
+    base = place.location.rpartition("/")[2]
+    before = newest.Newest.of(place.open(), newest.Look.now(place.above, base))
+    commit = lance.LanceDataset.commit
+    found: list[newest.Newest | None] = []
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(commit))
+        made = commit(*args, **options)
+        name = newest.transaction_of(made)
+        assert name is not None
+        assert before.followed_by(3, name.replace("2-", "1-"), place.above, base) is None
+        rivals = lance.dataset(place.location)
+        for number in range(0 if rival == "none" else 3):
+            rivals.insert(pa.table({"id": [100 + number]}))
+        if rival == "clean":
+            rivals.cleanup_old_versions(older_than=timedelta(0))
+        found.append(before.followed_by(3, name, place.above, base))
+        return made
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(late))
+    if rival == "clean":
+        with pytest.raises(OutcomeUnknown):
+            db.write("t", [{"id": 2}])
+    else:
+        assert db.write("t", [{"id": 2}]).version == 3
+    assert [new is not None for new in found] == [rival == "none"]
+    assert set(ids(db)) == {0, 1, 2} | (set() if rival == "none" else {100, 101, 102})
+    if rival == "none":
+        monkeypatch.setattr(newest, "TRUST_SECONDS", 0.0)
+        assert (
+            before.followed_by(3, str(found[0] and found[0].transaction), place.above, base) is None
+        )
+
+
+def test_what_pylance_does_elsewhere_after_an_own_write_is_read_at_once(
+    local_root: str, elsewhere: Racers
+) -> None:
+    """An own version is looked at by names while the times of its directory are young."""
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": 0}])
+    place = place_of(db)
+    for step, work in enumerate([*workers.STEPS, *workers.STEPS[:-1]]):
+        receipt = db.write("t", pa.table({"id": [1000 + step]}))
+        assert db.get_table_version("t") == receipt.version
+        told = ask(
+            elsewhere, workers.do, work.__name__, place.location, place.storage_options, 10 * step
+        )
+        assert (db.get_table_version("t"), ids(db)) == told[:2], work.__name__
 
 
 # -- the cache itself ------------------------------------------------------------------------------
