@@ -259,6 +259,16 @@ def test_tokenizers(db: StorageBackend, tokenizer: Any) -> None:
 # -- rivals in the middle of a build ---------------------------------------------------------------
 
 
+def test_parts_of_identifiers(db: StorageBackend) -> None:
+    table = pa.table({"id": range(3), "body": ["getUserName", "cats", "get_user_name"]})
+    db.create_table("t", table)
+    db.create_fts_index("t", "body", FullText(tokenizer="code"))
+    for _ in range(2):
+        found = db.full_text_search("t", "body", "user")
+        assert sorted(found["id"].to_pylist()) == [0, 2]
+        db.write("t", table, mode="overwrite")
+
+
 def during(act: Callable[[], object]) -> Callable[[IndexProgress], None]:
     """Return a callback that acts once, when the rows are read and the index is not committed."""
     todo = [act]

@@ -185,6 +185,7 @@ def text_options(index: FullText) -> dict[str, Any]:
     given = {
         "base_tokenizer": None if index.tokenizer == "code" else index.tokenizer,
         "analyzer": "code" if index.tokenizer == "code" else None,
+        "split_identifiers": True if index.tokenizer == "code" else None,
         "language": index.language,
         "with_position": index.positions,
         "stem": index.stem,
