@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import pennon
@@ -221,3 +223,11 @@ def test_a_notebook_shows_what_is_wrong() -> None:
     assert "s3://bucket/lake" in shown
     assert "AKIAHIDDEN" not in shown
     assert "hidden" not in shown
+
+
+def test_any_arrow_tool_reads_it(db: StorageBackend) -> None:
+    docs = db.table("docs")
+    assert pa.table(docs).to_pylist() == ROWS
+    assert pl.DataFrame(docs)["name"].to_list() == ["ada", "grace"]
+    docs.on("exp").delete_rows("id = 1")
+    assert db.create_table("copy", docs.on("exp")).rows_inserted == 1

@@ -39,7 +39,7 @@ class Eventual:
     def __post_init__(self) -> None:
         given: object = self.seconds
         if (
-            not isinstance(given, int | float)
+            not isinstance(given, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
             or isinstance(given, bool)
             or not 0 < given < math.inf
         ):

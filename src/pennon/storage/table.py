@@ -66,6 +66,13 @@ class Table(TableMethods):
         """A table is something, also without rows, and asking so costs nothing."""
         return True
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Hand the rows to any Arrow tool, as in ``polars.DataFrame(table)``: a scan of them all.
+
+        Source: the Arrow PyCapsule interface.
+        """
+        return self.scan().__arrow_c_stream__(requested_schema)
+
     def __repr__(self) -> str:
         return f"<pennon table {self}>"
 

@@ -246,3 +246,11 @@ class TableCases:
         assert backend.count_rows("t", tag="v1") == 1
         backend.drop_table("t", force=True)
         assert not backend.table_exists("t")
+
+    def test_a_create_has_a_message_and_a_deadline(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 1}], commit_message="first load", deadline=30)
+        backend.create_table("t", [{"id": 2}], mode="overwrite", commit_message="second load")
+        assert [v.message for v in backend.versions("t")] == ["second load", "first load"]
+        refused(InvalidOption, lambda: backend.create_table("u", [{"id": 1}], deadline=-1))
+        refused(InvalidOption, lambda: backend.create_table("u", [{"id": 1}], deadline=0))
+        assert not backend.table_exists("u")

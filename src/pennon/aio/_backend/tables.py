@@ -81,6 +81,8 @@ class AsyncTableLifecycle(AsyncBackendBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
@@ -96,6 +98,8 @@ class AsyncTableLifecycle(AsyncBackendBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     async def create_empty_table(
@@ -107,6 +111,8 @@ class AsyncTableLifecycle(AsyncBackendBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table without rows.
 
@@ -120,6 +126,8 @@ class AsyncTableLifecycle(AsyncBackendBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     async def open_or_create_table(

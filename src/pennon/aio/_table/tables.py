@@ -54,6 +54,8 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
@@ -68,6 +70,8 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     async def create_empty_table(
@@ -78,6 +82,8 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table without rows.
 
@@ -90,6 +96,8 @@ class AsyncTableLifecycleOfTable(AsyncTableBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     async def open_or_create_table(

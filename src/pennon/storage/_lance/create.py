@@ -17,6 +17,7 @@ before the claim, so that data that are broken from the start claim nothing.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,7 @@ def create(
     *,
     prove: Callable[[Place], None],
     properties: Mapping[str, str] | None,
-    write_id: str,
-    seconds: float,
+    asked: Asked,
 ) -> CommitReceipt:
     """Create a table with these rows; see :meth:`StorageBackend.create_table`.
 
@@ -72,11 +72,10 @@ def create(
         reader: The rows.
         prove: Refuses a place whose store is not safe to write to.
         properties: Strings the catalog keeps with the table.
-        write_id: Identity of this write.
-        seconds: How long to try to commit, once the data files are written.
+        asked: What the caller says of the write.
     """
     reader, _ = peek(reader)
-    place, first = _claim(namespace, id, properties, write_id)
+    place, first = _claim(namespace, id, properties, asked.identity())
     if first is not None:
         return first
     prove(place)
@@ -84,7 +83,7 @@ def create(
         fragments = write_files(place, reader, None)
     except TableAlreadyExists:
         # Somebody committed before our first file was begun.
-        found = _first_commit(place, Write("create", write_id))
+        found = _first_commit(place, asked.identity())
         if found is None:
             raise taken(id) from None
         return found
@@ -94,15 +93,16 @@ def create(
             "or drop_table to give up the name."
         )
         raise
-    write = Write.now("create", write_id, sum(f.physical_rows for f in fragments))
+    write = asked.write(sum(f.physical_rows for f in fragments))
+    deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
-        receipt = _commit(place, reader.schema, fragments, write, Deadline.after(seconds, seconds))
+        receipt = _commit(place, reader.schema, fragments, write, deadline)
     except OutcomeUnknown:
         raise
     except PennonError:
         discard(place, fragments, transaction_file(0, write))
         raise
-    check_mapping(namespace, place, write_id)
+    check_mapping(namespace, place, asked.write_id)
     return receipt
 
 
@@ -130,16 +130,16 @@ def create_or_overwrite(
     reader, any_rows = peek(reader)
     place = _declared(namespace, id, properties)
     prove(place)
-    write = Write("create", asked.write_id)
+    creating = dataclasses.replace(asked, operation="create")
     handle = place.open_or_none()
     if handle is not None and asked.repeated:
-        found = _first_commit(place, write) or find(place, asked.identity())
+        found = _first_commit(place, creating.identity()) or find(place, asked.identity())
         if found is not None:
             return found
     fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
     receipt: CommitReceipt | None = None
     if handle is None:
-        first = Write.now("create", asked.write_id, sum(f.physical_rows for f in fragments))
+        first = creating.write(sum(f.physical_rows for f in fragments))
         deadline = Deadline.after(asked.seconds, asked.seconds)
         with contextlib.suppress(TableAlreadyExists):
             receipt = _commit(place, reader.schema, fragments, first, deadline)
@@ -164,13 +164,13 @@ def _declared(namespace: Namespace, id: Id, properties: Mapping[str, str] | None
 
 
 def _claim(
-    namespace: Namespace, id: Id, properties: Mapping[str, str] | None, write_id: str
+    namespace: Namespace, id: Id, properties: Mapping[str, str] | None, write: Write
 ) -> tuple[Place, CommitReceipt | None]:
     """Return where to write, or the receipt of the same write if it was done before."""
     place = _declared(namespace, id, properties)
     if place.open_or_none() is None:
         return place, None
-    receipt = _first_commit(place, Write("create", write_id))
+    receipt = _first_commit(place, write)
     if receipt is None:
         raise taken(id)
     return place, receipt

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from pennon.errors import CommitConflict, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
-from pennon.storage._arguments import check_write_id
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import create, create_or_overwrite
 from pennon.storage._lance.durability import keep
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
-from pennon.storage.abc.tables import TableLifecycle
+from pennon.storage.abc.tables import Creation, TableLifecycle
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.refs import MAIN, Ref
 
@@ -28,48 +27,33 @@ __all__ = ["LanceTables"]
 class LanceTables(LanceBase, TableLifecycle):
     """The life of tables, on Lance."""
 
-    def _create(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str,
-        durability: Durability,
-    ) -> CommitReceipt:
+    def _create(self, id: Id, rows: pa.RecordBatchReader, asked: Creation) -> CommitReceipt:
         return self._made(
             id,
-            durability,
+            asked.durability,
             lambda prove: create(
                 self._namespace,
                 id,
                 rows,
                 prove=prove,
-                properties=properties,
-                write_id=write_id,
-                seconds=COMMIT_SECONDS,
+                properties=asked.properties,
+                asked=_asked("create", asked),
             ),
         )
 
     def _create_or_overwrite(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str | None,
-        durability: Durability,
+        self, id: Id, rows: pa.RecordBatchReader, asked: Creation
     ) -> CommitReceipt:
-        asked = Asked(
-            "overwrite",
-            check_write_id(write_id),
-            repeated=write_id is not None,
-            seconds=COMMIT_SECONDS,
-            durability=durability,
-        )
         return self._made(
             id,
-            durability,
+            asked.durability,
             lambda prove: create_or_overwrite(
-                self._namespace, id, rows, prove=prove, properties=properties, asked=asked
+                self._namespace,
+                id,
+                rows,
+                prove=prove,
+                properties=asked.properties,
+                asked=_asked("overwrite", asked),
             ),
         )
 
@@ -120,3 +104,14 @@ class LanceTables(LanceBase, TableLifecycle):
             raise
         with translated(place.name, place.secrets):
             return handle.schema
+
+
+def _asked(operation: str, asked: Creation) -> Asked:
+    return Asked(
+        operation,
+        asked.write_id,
+        repeated=asked.repeated,
+        seconds=COMMIT_SECONDS if asked.deadline is None else asked.deadline,
+        message=asked.message,
+        durability=asked.durability,
+    )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from pennon.errors import TableAlreadyExists, TableNotFound
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
-from pennon.storage._arguments import check_write_id
 from pennon.storage._memory.base import MemoryBase, MemoryTable, moved
-from pennon.storage.abc.tables import TableLifecycle
-from pennon.storage.abc.types import CommitReceipt, Durability
+from pennon.storage.abc.tables import Creation, TableLifecycle
+from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -23,28 +22,23 @@ __all__ = ["MemoryTables"]
 class MemoryTables(MemoryBase, TableLifecycle):
     """The life of tables, in memory."""
 
-    def _create(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str,
-        durability: Durability,  # noqa: ARG002 - memory has no disk
-    ) -> CommitReceipt:
+    def _create(self, id: Id, rows: pa.RecordBatchReader, asked: Creation) -> CommitReceipt:
         held_rows = rows.read_all()
         try:
-            self._namespace.declare_table(id, properties=properties)
+            self._namespace.declare_table(id, properties=asked.properties)
         except TableAlreadyExists:
             if not self._namespace.table_exists(id):
                 raise moved(id) from None
         mine = MemoryTable([held_rows])
-        first = mine.receipt(id, "create", write_id, held_rows.num_rows)
+        first = mine.receipt(
+            id, "create", asked.write_id, held_rows.num_rows, message=asked.message
+        )
         try:
             held = self._namespace.mark_written(id, mine)
         except TableNotFound:
             raise moved(id) from None
         assert isinstance(held, MemoryTable)
-        earlier = held.receipts.get(("create", write_id))
+        earlier = held.receipts.get(("create", asked.write_id))
         if earlier is None:
             raise TableAlreadyExists(
                 f"{show_id(id)} is a table already; write to it, choose another name, or drop it "
@@ -54,20 +48,20 @@ class MemoryTables(MemoryBase, TableLifecycle):
         return first if held is mine else earlier
 
     def _create_or_overwrite(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str | None,
-        durability: Durability,
+        self, id: Id, rows: pa.RecordBatchReader, asked: Creation
     ) -> CommitReceipt:
         new = rows.read_all()
-        named = check_write_id(write_id)
         try:
-            return self._create(id, new.to_reader(), properties, named, durability)
+            return self._create(id, new.to_reader(), asked)
         except TableAlreadyExists:
-            table = id[len(self._within) :]
-            return self.write(table, new, mode="overwrite", schema=new.schema, write_id=named)
+            return self.write(
+                id[len(self._within) :],
+                new,
+                mode="overwrite",
+                schema=new.schema,
+                write_id=asked.write_id,
+                commit_message=asked.message,
+            )
 
     def get_table_schema(
         self,

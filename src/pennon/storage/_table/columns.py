@@ -73,7 +73,8 @@ class TableColumnsOfTable(TableBase):
             ColumnAlreadyExists: The table has a column of this name.
             ColumnNotFound: An expression or ``read_columns`` names a column it lacks.
             InvalidName: A name that no column can have.
-            InvalidInput: An expression cannot be understood, or fails on a row.
+            InvalidInput: An expression cannot be understood, or fails on a row, or a type cannot be
+                stored.
             InvalidOption: No columns, or options that are for a function only.
             SchemaMismatch: A function returned other columns than ``schema`` says, or another
                 number of rows than it was given.
@@ -119,7 +120,7 @@ class TableColumnsOfTable(TableBase):
         Raises:
             ColumnNotFound: The table has no such column.
             ColumnAlreadyExists: A new name is that of another column.
-            InvalidInput: A column belongs to the primary key.
+            InvalidInput: A column belongs to the primary key, or a new type cannot be stored.
             InvalidName: A name that no column can have.
             InvalidOption: No change at all.
             SchemaMismatch: A value does not fit the new type, or a NULL is there.

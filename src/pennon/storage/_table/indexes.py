@@ -206,8 +206,9 @@ class IndexesOfTable(TableBase):
         """Let indexes cover the rows that were written since.
 
         Reads the rows that are new, and now and then those of earlier updates again to keep an
-        index in few segments: each row about log2(updates) times altogether. One commit for each
-        index; one that covers everything is left alone.
+        index in few segments: each row about log2(updates) times altogether. All rows, if they are
+        too few to learn from, or if ``ivf_sq`` or ``ivf_hnsw_sq`` is to keep numbers far from those
+        it knows. One commit for each index; one that covers everything is left alone.
 
         Args:
             names: Which indexes; all if None.

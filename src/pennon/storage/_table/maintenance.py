@@ -38,6 +38,8 @@ class MaintenanceOfTable(TableBase):
         Removed are versions that are older than ``retain`` and that neither a tag nor a branch
         needs, with the files that only they name, and files older than 7 days that no version
         names. Reading a version, and repeating a write by its id, work for as long as it is kept.
+        Whoever makes a tag or a branch of an old version meanwhile waits until the removal is over,
+        up to a minute, and is told if it took the version.
 
         Args:
             compaction: Whether to rewrite small fragments, and those with many deleted rows.

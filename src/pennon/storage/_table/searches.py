@@ -60,10 +60,13 @@ class SearchesOfTable(TableBase):
                 than that of the index makes the search exact, and slow.
             nprobes: How many partitions of the index to search; None for what Lance thinks best.
             refine_factor: Compare ``k`` times so many rows again by their whole vectors; for
-                indexes that compress them, and for rows with several vectors.
+                indexes that compress them, and for rows with several vectors. None for 1, so
+                that every distance is that of whole vectors, and for 10 on rows with several unless
+                ``ef`` is given.
             ef: How many candidates an HNSW index keeps, at least ``k``.
             distance_range: Only distances from the first number (included) to the second
-                (excluded), each or None.
+                (excluded), each or None. The first one makes the search exact, and slow, where the
+                index compresses vectors.
             use_index: Whether an index may be used; without, all rows are compared, by the metric
                 of the index all the same.
             prefilter: Whether to filter before searching, so that ``k`` rows are found if there

@@ -63,6 +63,8 @@ class TableLifecycleOfTable(TableBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
@@ -87,11 +89,14 @@ class TableLifecycleOfTable(TableBase):
                 first receipt.
             durability: ``"os"``, or ``"disk"``: the name of the table is then on the disk as well,
                 if the catalog is a directory there; see :class:`Writes`.
+            deadline: Seconds to try to commit, once the data files are written; 60 if None.
+            commit_message: A text kept with the first version.
 
         Raises:
             TableAlreadyExists: The name is taken; nothing of this call remains.
             NamespaceNotFound: The namespace does not exist.
-            InvalidInput: Neither data nor schema, or data no Arrow stream can be made of.
+            InvalidInput: Neither data nor schema, data no Arrow stream can be made of, or a column
+                of a type that cannot be stored.
             InvalidName: A name no table or column can have.
             InvalidOption: A primary key that cannot be one.
             ColumnNotFound: A column of the primary key does not exist.
@@ -107,6 +112,8 @@ class TableLifecycleOfTable(TableBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     def create_empty_table(
@@ -117,6 +124,8 @@ class TableLifecycleOfTable(TableBase):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table without rows; see :meth:`create_table`."""
         return self.backend.create_empty_table(
@@ -126,6 +135,8 @@ class TableLifecycleOfTable(TableBase):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     def open_or_create_table(
@@ -151,6 +162,7 @@ class TableLifecycleOfTable(TableBase):
 
         Raises:
             SchemaMismatch: It exists with other columns or another key; nothing was changed.
+            InvalidInput: A column of a type that cannot be stored.
             NamespaceNotFound: The namespace does not exist.
         """
         return self.backend.open_or_create_table(

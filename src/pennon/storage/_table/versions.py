@@ -48,7 +48,7 @@ class VersionsOfTable(TableBase):
         Raises:
             TableNotFound: No table has the id, or it is only declared.
             BranchNotFound: The table has no such branch.
-            InvalidOption: A limit below 0.
+            InvalidOption: A limit below 0, or a version that is none.
         """
         return self.backend.versions(
             self.id,
@@ -107,9 +107,10 @@ class VersionsOfTable(TableBase):
     def diff(self, from_version: int, to_version: int) -> pa.RecordBatchReader:
         """Stream the rows that differ between two versions of a branch, in no promised order.
 
-        A row that was written again counts as updated, also with the values it had. A rollback
-        with ``expected=`` and an overwrite make all rows new. Holds 24 bytes in memory for each row
-        of the data files that the versions do not share.
+        A row that was written again counts as updated, also with the values it had; a column that
+        gets another type writes all of them. A rollback with ``expected=`` and an overwrite make
+        all rows new. Holds 24 bytes in memory for each row of the data files that the versions do
+        not share.
 
         Args:
             from_version: The version to start from.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import check_new, parse_id, show_id
 from pennon.retry import Backoff, Deadline
-from pennon.storage._arguments import check_durability, check_write_id, rows_of
+from pennon.storage._arguments import check_durability, check_message, check_write_id, rows_of
 from pennon.storage.abc.branches import Branches
 from pennon.storage.abc.capabilities import needs
 from pennon.storage.abc.columns import ColumnChange, TableColumns
@@ -34,9 +35,41 @@ from pennon.storage.refs import MAIN
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TableLifecycle"]
+__all__ = ["Creation", "TableLifecycle"]
 
 _EVOLVE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What the caller says of a create, besides its rows."""
+
+    properties: dict[str, str] | None
+    write_id: str
+    repeated: bool
+    """Whether it may have been done before, because the caller named its id."""
+    durability: Durability
+    deadline: float | None
+    message: str | None
+
+    @classmethod
+    def of(
+        cls,
+        properties: dict[str, str] | None,
+        write_id: str | None,
+        durability: Durability,
+        deadline: float | None,
+        message: str | None,
+    ) -> Creation:
+        """Check what the caller says.
+
+        Raises:
+            InvalidOption: Something that is none.
+        """
+        check_durability(durability)
+        Deadline.after(deadline, 1)
+        named, repeated = check_write_id(write_id), write_id is not None
+        return cls(properties, named, repeated, durability, deadline, check_message(message))
 
 
 class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
@@ -54,24 +87,12 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         """The catalog whose names this backend stores tables under."""
 
     @abc.abstractmethod
-    def _create(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str,
-        durability: Durability,
-    ) -> CommitReceipt:
+    def _create(self, id: Id, rows: pa.RecordBatchReader, asked: Creation) -> CommitReceipt:
         """Create a table, or raise ``TableAlreadyExists``."""
 
     @abc.abstractmethod
     def _create_or_overwrite(
-        self,
-        id: Id,
-        rows: pa.RecordBatchReader,
-        properties: dict[str, str] | None,
-        write_id: str | None,
-        durability: Durability,
+        self, id: Id, rows: pa.RecordBatchReader, asked: Creation
     ) -> CommitReceipt:
         """Create a table, or replace all that it has."""
 
@@ -132,6 +153,8 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table with these rows. Of N racing creators exactly one succeeds.
 
@@ -157,6 +180,8 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
                 first receipt.
             durability: ``"os"``, or ``"disk"``: the name of the table is then on the disk as well,
                 if the catalog is a directory there; see :class:`Writes`.
+            deadline: Seconds to try to commit, once the data files are written; 60 if None.
+            commit_message: A text kept with the first version.
 
         Raises:
             TableAlreadyExists: The name is taken; nothing of this call remains.
@@ -170,20 +195,20 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
             SchemaMismatch: The data do not fit ``schema``, or a key is NULL.
         """
         id = self._within + check_new(parse_id(table, what="table"), what="table")
-        named, rows = check_write_id(write_id), rows_of(data, schema)
+        asked = Creation.of(properties, write_id, durability, deadline, commit_message)
+        rows = rows_of(data, schema)
         if mode not in ("create", "exist_ok", "overwrite"):
             raise InvalidOption(f"mode={mode!r} must be 'create', 'exist_ok' or 'overwrite'.")
         rows = checked_rows(rows, primary_key)
         if mode == "overwrite":
-            check_durability(durability)
-            return self._create_or_overwrite(id, rows, properties, write_id, durability)
+            return self._create_or_overwrite(id, rows, asked)
         try:
-            return self._create(id, rows, properties, named, check_durability(durability))
+            return self._create(id, rows, asked)
         except TableAlreadyExists:
             if mode == "create":
                 raise
             version = self.get_table_version(table)
-            return CommitReceipt(id, MAIN, version, 0, 0, 0, named, datetime.now(UTC))
+            return CommitReceipt(id, MAIN, version, 0, 0, 0, asked.write_id, datetime.now(UTC))
 
     def create_empty_table(
         self,
@@ -194,6 +219,8 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         properties: dict[str, str] | None = None,
         write_id: str | None = None,
         durability: Durability = "os",
+        deadline: float | None = None,
+        commit_message: str | None = None,
     ) -> CommitReceipt:
         """Create a table without rows; see :meth:`create_table`."""
         return self.create_table(
@@ -203,6 +230,8 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
             properties=properties,
             write_id=write_id,
             durability=durability,
+            deadline=deadline,
+            commit_message=commit_message,
         )
 
     def open_or_create_table(
@@ -271,7 +300,6 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
             text = f"{differs.other}; change the schema, or choose another name"
         return SchemaMismatch(f"{show_id(id)} exists with other columns: {text}.", table=id)
 
-    @needs("rename")
     @needs("rename")
     def rename_table(self, table: IdLike, new: IdLike) -> None:
         """Rename a table, or move it to another namespace; its data stay where they are.
