@@ -14,7 +14,14 @@ import pytest
 
 import pennon
 from pennon import ScanRequest, col
-from pennon.errors import InvalidFilter, InvalidInput, PennonError, SchemaMismatch
+from pennon.errors import (
+    ColumnNotFound,
+    InvalidFilter,
+    InvalidInput,
+    InvalidOption,
+    PennonError,
+    SchemaMismatch,
+)
 from pennon.storage.abc import StorageBackend
 
 WRONG: list[Any] = [0, 1.5, True, b"id", [1], [None], [["id"]], {1: 2}, {1}, object(), iter([1])]
@@ -144,3 +151,58 @@ def test_a_fixed_size_list_of_values_that_vary_is_refused(
     with pytest.raises(InvalidInput, match="cannot store"):
         db.create_table("u", schema=pa.schema({"a": pa.list_(item, 2)}))
     assert list(db.namespace.iter_tables()) == [("t",)]
+
+
+FLAGS: dict[str, Callable[[StorageBackend, Any], object]] = {
+    "force": lambda db, wrong: db.drop_table("t", force=wrong),
+    "missing_ok": lambda db, wrong: db.drop_table("none", missing_ok=wrong),
+    "all_rows": lambda db, wrong: db.delete_rows("t", "true", all_rows=wrong),
+    "replace": lambda db, wrong: db.create_scalar_index("t", "id", replace=wrong),
+    "alone": lambda db, wrong: db.optimize_table("t", alone=wrong),
+    "evolve": lambda db, wrong: db.open_or_create_table("t", SCHEMA, evolve=wrong),
+    "use_index": lambda db, wrong: db.vector_search("t", "v", [1.0], use_index=wrong),
+}
+
+
+@pytest.mark.parametrize("call", FLAGS.values(), ids=FLAGS)
+def test_a_flag_is_true_or_false(
+    db: StorageBackend, call: Callable[[StorageBackend, Any], object]
+) -> None:
+    for wrong in ("no", "false", 0, 1, None, []):
+        with pytest.raises(InvalidOption, match="must be True or False"):
+            call(db, wrong)
+    assert db.count_rows("t") == 2
+    assert db.list_indexes("t") == []
+
+
+SCHEMA = pa.schema({"id": pa.int64(), "s": pa.string()})
+
+
+@pytest.mark.parametrize("version", [None, 0, -1, 1.0, "1", True])
+def test_a_version_to_go_to_is_a_number(db: StorageBackend, version: Any) -> None:
+    for call in (
+        lambda: db.rollback_table("t", version),
+        lambda: db.diff("t", version, 1),
+        lambda: db.diff("t", 1, version),
+    ):
+        with pytest.raises(InvalidOption, match="version"):
+            call()
+    assert db.get_table_version("t") == 1
+
+
+def test_what_cannot_be_called_is_no_progress(db: StorageBackend) -> None:
+    for build in (
+        lambda: db.create_scalar_index("t", "id", progress=1),  # type: ignore[arg-type]
+        lambda: db.update_indexes("t", progress="x"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidOption, match="progress"):
+            build()
+    assert db.list_indexes("t") == []
+
+
+def test_a_query_that_is_no_vector(db: StorageBackend) -> None:
+    db.create_table("v", pa.table({"v": pa.array([[1.0]], pa.list_(pa.float32(), 1)), "s": ["a"]}))
+    with pytest.raises(InvalidInput, match="numbers"):
+        db.vector_search("v", "v", [10**400])
+    with pytest.raises(ColumnNotFound):
+        db.hybrid_search("v", "v", [1.0], "s", "a", columns=["nope"])

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTOMATIC",
+    "check_callable",
     "check_durability",
+    "check_flags",
     "check_message",
     "check_mode",
     "check_write_id",
@@ -67,6 +69,27 @@ def check_message(message: str | None) -> str | None:
 def _is_text(value: object) -> bool:
     """Whether a value is a string without lone surrogates, which no file can hold."""
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse anything but True and False: a text such as ``"no"`` would count as yes.
+
+    Raises:
+        InvalidOption: One of them is neither.
+    """
+    for name, given in flags.items():
+        if not isinstance(given, bool):
+            raise InvalidOption(f"{name}={given!r} must be True or False.")
+
+
+def check_callable(option: str, given: object) -> None:
+    """Refuse what cannot be called, before anything is done that it was to be told of.
+
+    Raises:
+        InvalidOption: It is not None and cannot be called.
+    """
+    if given is not None and not callable(given):
+        raise InvalidOption(f"{option}={given!r} must be a function, or None.")
 
 
 def check_durability(durability: Durability) -> Durability:

@@ -14,6 +14,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.expr import Expr, closed, filter_sql, value_sql
+from pennon.storage._arguments import check_flags
 from pennon.storage.keys import primary_key
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def check_all_rows(where: str, table: str, *, trivial: bool, all_rows: bool) -> 
     Raises:
         InvalidFilter: They are not.
     """
+    check_flags(all_rows=all_rows)
     if trivial and not all_rows:
         raise InvalidFilter(
             f"The condition {' '.join(where.split()).replace(' )', ')')} is true of every row of "

@@ -280,7 +280,7 @@ def check_finite(name: str, values: Any) -> np.ndarray[Any, Any]:
 
     try:
         found = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InvalidInput(f"{name} must be numbers, not {type(values).__name__}.") from error
     if not np.isfinite(found).all():
         raise InvalidInput(f"{name} holds NaN or an infinite number; nothing is near that.")

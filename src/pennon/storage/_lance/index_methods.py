@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pennon.errors import CommitConflict, IndexNotFound, TableNotFound
 from pennon.namespaces.abc import IdLike
+from pennon.storage._arguments import check_callable, check_flags
 from pennon.storage._indexing import chosen_names, full_text, index_name, scalar_index, vector_index
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.indexes import (
@@ -104,6 +105,8 @@ class LanceIndexes(LanceWrites, Indexes):
         *,
         replace: bool,
     ) -> IndexInfo:
+        check_flags(replace=replace)
+        check_callable("progress", progress)
         made = self._once(
             table, branch, asked, lambda at: create(at, asked, named, progress, replace=replace)
         )
@@ -142,6 +145,7 @@ class LanceIndexes(LanceWrites, Indexes):
         commit_message: str | None = None,
     ) -> list[IndexInfo]:
         """Let indexes cover new rows; see :meth:`Indexes.update_indexes`."""
+        check_callable("progress", progress)
         asked = self._asked("update_index", write_id, deadline, commit_message, durability)
         known = {i.name: i for i in self.list_indexes(table, branch=branch)}
         place = self._place(table, branch)

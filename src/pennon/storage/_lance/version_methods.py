@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pennon.errors import TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.diff import diff
 from pennon.storage._lance.rebuilds import rebuild
@@ -11,7 +12,7 @@ from pennon.storage._lance.versions import list_versions, rollback
 from pennon.storage._lance.write_methods import LanceWrites
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import VersionInfo, Versions, check_page
-from pennon.storage.refs import MAIN, Ref
+from pennon.storage.refs import MAIN, Ref, check_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,9 @@ class LanceVersions(LanceWrites, Versions):
     ) -> list[VersionInfo]:
         """Return what the commits did; see :meth:`Versions.versions`."""
         check_page(limit, before)
-        return list_versions(self._place(table, Ref(branch=branch).branch), limit, before)
+        place = self._place(table, Ref(branch=branch).branch)
+        with self._unless_dropped([place], TableNotFound):
+            return list_versions(place, limit, before)
 
     def rollback_table(
         self,
@@ -50,6 +53,7 @@ class LanceVersions(LanceWrites, Versions):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
+        check_version("version", version)
         old = Ref(branch=branch, version=version)
         asked = self._asked("rollback", write_id, deadline, commit_message, durability)
         return self._once(
@@ -64,6 +68,8 @@ class LanceVersions(LanceWrites, Versions):
         self, table: IdLike, from_version: int, to_version: int, *, branch: str = MAIN
     ) -> pa.RecordBatchReader:
         """Stream the rows that differ; see :meth:`Versions.diff`."""
-        for version in (from_version, to_version):
-            Ref(branch=branch, version=version)
-        return diff(self._place(table, branch), from_version, to_version)
+        check_version("from_version", from_version)
+        check_version("to_version", to_version)
+        place = self._place(table, Ref(branch=branch).branch)
+        with self._unless_dropped([place], TableNotFound):
+            return diff(place, from_version, to_version)

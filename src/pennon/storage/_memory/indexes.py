@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pennon.errors import IndexAlreadyExists
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
+from pennon.storage._arguments import check_callable, check_flags
 from pennon.storage._indexing import (
     chosen_names,
     field_of,
@@ -107,6 +108,8 @@ class MemoryIndexes(MemoryWrites, Indexes):
         progress: Progress | None,
         replace: bool,  # noqa: FBT001
     ) -> IndexInfo:
+        check_flags(replace=replace)
+        check_callable("progress", progress)
         name, column, index = what
         id, held = self._held(table, branch)
         shown = show_id(id)
@@ -164,7 +167,7 @@ class MemoryIndexes(MemoryWrites, Indexes):
         table: IdLike,
         names: Sequence[str] | None = None,
         *,
-        progress: Progress | None = None,  # noqa: ARG002
+        progress: Progress | None = None,
         branch: str = MAIN,
         write_id: str | None = None,
         durability: Durability = "os",
@@ -172,6 +175,7 @@ class MemoryIndexes(MemoryWrites, Indexes):
         commit_message: str | None = None,
     ) -> list[IndexInfo]:
         """Let indexes cover new rows; see :meth:`Indexes.update_indexes`."""
+        check_callable("progress", progress)
         Asked("update_index", write_id, deadline, commit_message, durability)
         id, held = self._held(table, branch)
         chosen_names(names, held.indexes_at(held.latest), show_id(id))

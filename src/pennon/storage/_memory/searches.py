@@ -106,6 +106,7 @@ def _hybrid(
 
     from pennon.storage._lance.searches import reranked
 
+    check_columns(asked.rows.names or () if asked.rows.computed is None else (), rows.schema, id)
     near = _nearest(rows, indexes, asked.vector_search, id)
     good = _texts(rows, indexes, id).text_ids(asked.text_search)
     ids = sorted({*near[ROW_ID].to_pylist(), *good[ROW_ID].to_pylist()})

@@ -13,7 +13,7 @@ from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage._memory.lineage import compared
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.versions import CHANGE, VersionInfo, Versions, check_page
-from pennon.storage.refs import MAIN, Ref
+from pennon.storage.refs import MAIN, Ref, check_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +55,7 @@ class MemoryVersions(MemoryBase, Versions):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
+        check_version("version", version)
         ref = Ref(branch=branch, version=version)
         named = check_write_id(write_id)
         check_durability(durability)
@@ -94,6 +95,8 @@ class MemoryVersions(MemoryBase, Versions):
         """Stream the rows that differ; see :meth:`Versions.diff`."""
         import pyarrow as pa
 
+        check_version("from_version", from_version)
+        check_version("to_version", to_version)
         states = [Ref(branch=branch, version=v) for v in (from_version, to_version)]
         (id, held, _), _ = (self._state(table, ref) for ref in states)
         old, new = (

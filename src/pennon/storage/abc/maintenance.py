@@ -9,6 +9,7 @@ from typing import Literal
 
 from pennon.errors import InvalidOption
 from pennon.namespaces.abc import Id, IdLike
+from pennon.storage._arguments import check_flags
 from pennon.storage.refs import MAIN
 
 __all__ = ["WEEK", "Finding", "Maintenance", "OptimizeReport", "RecoveryReport", "check_retain"]
@@ -156,6 +157,7 @@ def check_retain(retain: timedelta | None, *, alone: bool) -> None:
     Raises:
         InvalidOption: It is no time, or too short.
     """
+    check_flags(alone=alone)
     if retain is None:
         return
     if not isinstance(retain, timedelta) or retain < timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]

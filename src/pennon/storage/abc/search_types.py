@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pennon.errors import InvalidInput, InvalidOption
 from pennon.expr import Expr
 from pennon.namespaces.abc import IdLike
+from pennon.storage._arguments import check_flags
 from pennon.storage.abc.types import Columns, ScanRequest
 from pennon.storage.refs import MAIN, Ref
 from pennon.storage.searching import (
@@ -65,6 +66,7 @@ class Search:
 
     def __post_init__(self) -> None:
         _check_count("k", self.k)
+        check_flags(prefilter=self.prefilter, with_row_id=self.with_row_id)
         names = self.rows.names or ()
         for name in (DISTANCE, SCORE, RELEVANCE, QUERY_INDEX):
             if name in names:
@@ -112,6 +114,7 @@ class VectorSearch(Search):
     def __post_init__(self) -> None:
         Search.__post_init__(self)
         _check_column(self.column)
+        check_flags(use_index=self.use_index)
         object.__setattr__(self, "query", _vectors(self.query))
         _check_metric(self.metric)
         for name in ("nprobes", "refine_factor", "ef"):

@@ -22,7 +22,13 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, IdLike, Namespace
 from pennon.namespaces.names import check_new, parse_id, show_id
 from pennon.retry import Backoff, Deadline
-from pennon.storage._arguments import check_durability, check_message, check_write_id, rows_of
+from pennon.storage._arguments import (
+    check_durability,
+    check_flags,
+    check_message,
+    check_write_id,
+    rows_of,
+)
 from pennon.storage.abc.branches import Branches
 from pennon.storage.abc.capabilities import needs
 from pennon.storage.abc.columns import ColumnChange, TableColumns
@@ -262,6 +268,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
             InvalidInput: A column of a type that cannot be stored.
             NamespaceNotFound: The namespace does not exist.
         """
+        check_flags(evolve=evolve)
         wanted = storable(schema)
         if primary_key is not None:
             wanted = with_primary_key(wanted, primary_key)
@@ -326,6 +333,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
             TablePinned: It has branches or tags, and not ``force``; nothing was dropped.
         """
         id = self._full(table)
+        check_flags(missing_ok=missing_ok, force=force)
         if not force:
             try:
                 pins = [f"branch {b.name}" for b in self.list_branches(table)]
