@@ -206,3 +206,9 @@ def test_a_query_that_is_no_vector(db: StorageBackend) -> None:
         db.vector_search("v", "v", [10**400])
     with pytest.raises(ColumnNotFound):
         db.hybrid_search("v", "v", [1.0], "s", "a", columns=["nope"])
+
+
+def test_a_query_that_returns_nothing_is_none(db: StorageBackend) -> None:
+    with pytest.raises(InvalidInput, match="INTO"):
+        db.sql("t", "SELECT * INTO other FROM dataset")
+    assert db.table_names() == [("t",)]

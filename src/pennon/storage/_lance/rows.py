@@ -156,6 +156,11 @@ class Rows:
         check_query(query, self.id)
         with self._asking():
             reader = self.handle.sql(query).build().to_stream_reader()
+        if not reader.schema.names:
+            # SELECT INTO fills a table that only this query ever sees.
+            raise InvalidInput(
+                f"The query over {self.name} returns no columns; leave INTO out.", table=self.id
+            )
         return self._stream(reader, None, asks=True)
 
     def _stream(
