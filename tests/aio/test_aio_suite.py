@@ -13,7 +13,8 @@ from pennon.testing.services import TestRoot
 from pennon.testing.storage_suite import StorageBackendSuite
 
 
-class _OnARoot(StorageBackendSuite):
+@pytest.mark.parametrize("pennon_root", ["local"], indirect=True)
+class TestLocal(StorageBackendSuite):
     @pytest.fixture
     def backend(self, pennon_root: TestRoot) -> Iterator[Any]:
         self.opened: list[Sync] = []
@@ -31,13 +32,3 @@ class _OnARoot(StorageBackendSuite):
 
     def reopen(self, backend: Any) -> Any:
         return self._open(backend.namespace.root)
-
-
-@pytest.mark.parametrize("pennon_root", ["memory"], indirect=True)
-class TestMemory(_OnARoot):
-    pass
-
-
-@pytest.mark.parametrize("pennon_root", ["local"], indirect=True)
-class TestLocal(_OnARoot):
-    pass

@@ -58,6 +58,6 @@ def test_buckets(pennon_root: TestRoot, layout: bool) -> None:
 
     run_machine(
         lambda: connect(f"{pennon_root.uri}/{uuid.uuid4().hex}"),
-        steps(5, 25),
+        steps(3, 25),
         machine=BucketMachine,
     )
