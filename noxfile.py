@@ -40,7 +40,8 @@ def tests(session: nox.Session) -> None:
     """Run the tests against real services, which are installed first."""
     session.install("-e", ".[dev]")
     install_services(session, required=False)
-    parallel = [] if session.posargs else ["-n", "2", "--dist", "worksteal"]
+    # Half of the time goes by waiting for servers: three share two cores well.
+    parallel = [] if session.posargs else ["-n", "3", "--dist", "worksteal"]
     session.run("pytest", *parallel, *session.posargs)
 
 
