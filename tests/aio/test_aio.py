@@ -714,7 +714,10 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     before = counts()
     for _ in range(10):
         run(busy)
-    after = counts()
+    # Lance closes the file of a read that was let go when its own threads come to it.
+    end = time.monotonic() + SECONDS
+    while (after := counts())[1] > before[1] and time.monotonic() < end:
+        os.sched_yield()
     assert after[0] <= before[0]
     assert after[1] <= before[1]
     assert after[2] == 0

@@ -189,16 +189,15 @@ except ValueError as error:
 
 @pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
 def test_lance_gives_up_on_a_closed_port(scheme):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", REFUSED, scheme, f"http://127.0.0.1:{port}"],
-        check=True,
-        timeout=60,
-        capture_output=True,
-        text=True,
-    )
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", REFUSED, scheme, f"http://127.0.0.1:{closed.getsockname()[1]}"],
+            check=True,
+            timeout=60,
+            capture_output=True,
+            text=True,
+        )
     assert done.stdout.startswith("refused")
     assert time.monotonic() - start < 20, "10 seconds, and the start of a process"

@@ -72,7 +72,6 @@ class ScriptedServer:
     def __init__(
         self,
         *answers: Answer | Callable[[Request], Answer],
-        port: int = 0,
         delay: float = 0.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -116,7 +115,7 @@ class ScriptedServer:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that gives up is what some tests are about."""
 
-        self._server = Server(("127.0.0.1", port), Handler, bind_and_activate=False)
+        self._server = Server(("127.0.0.1", 0), Handler, bind_and_activate=False)
         self._server.server_bind()
         self._scheme = "http" if tls is None else "https"
         if tls is not None:

@@ -21,6 +21,7 @@ from pennon.errors import (
     Unauthenticated,
     Unavailable,
 )
+from pennon.namespaces import newest
 from pennon.namespaces.directory import DirectoryNamespace
 from pennon.testing.proxy import RecordingProxy
 from pennon.testing.services import TestRoot
@@ -62,6 +63,12 @@ def requests(proxy: RecordingProxy, call: Callable[[], object]) -> int:
 # -- how many requests -----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings are trusted for so long that a slow machine does not change what is counted."""
+    monkeypatch.setattr(newest, "TRUST_SECONDS", 600.0)
+
+
 def fill(ns: DirectoryNamespace, count: int) -> None:
     """Put many rows into the catalog table in one go, with long names and properties."""
     from lance import LanceDataset, LanceOperation
@@ -89,6 +96,7 @@ def fill(ns: DirectoryNamespace, count: int) -> None:
     )
 
 
+@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("size", [1, 1000, 3000])
 def test_requests_do_not_grow_with_the_catalog(
     direct: DirectoryNamespace,
@@ -142,6 +150,7 @@ def test_v1_requests(
     record_property("note", f"V1: exists {exists}, list of 6 {listed}, declare {declare} requests")
 
 
+@pytest.mark.usefixtures("trusting")
 def test_a_session_is_shared(
     direct: DirectoryNamespace, via: TestRoot, proxy: RecordingProxy
 ) -> None:

@@ -267,10 +267,12 @@ PROPERTIES: dict[str, dict[str, str]] = {
 }
 
 
-def _closed_port() -> str:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{s.getsockname()[1]}"
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """An address where nobody answers, nor comes to listen meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def _at(kind: str, address: str) -> Namespace:
@@ -280,10 +282,12 @@ def _at(kind: str, address: str) -> Namespace:
 
 @pytest.mark.parametrize("kind", PROPERTIES)
 @pytest.mark.parametrize("address", ["closed", "192.0.2.1:9"])
-def test_nobody_answers(kind: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_answers(
+    kind: str, address: str, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
-    namespace = _at(kind, _closed_port() if address == "closed" else address)
+    namespace = _at(kind, closed if address == "closed" else address)
     depth = 1 if kind == "glue" else 2
     for call in (
         lambda: namespace.list_tables(("a", "b")[:depth]),
@@ -297,8 +301,10 @@ def test_nobody_answers(kind: str, address: str, monkeypatch: pytest.MonkeyPatch
         assert SECRET not in str(caught.value)
 
 
-def test_the_proxy_of_the_environment_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://{_closed_port()}")
+def test_the_proxy_of_the_environment_is_not_passed_by(
+    closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://{closed}")
     started = time.monotonic()
     with pytest.raises(Unavailable, match="proxy"):
         _at("glue", "glue.invalid:80").list_tables("a")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -88,10 +88,12 @@ def _all(
         return [m.result() for m in made]
 
 
-def _closed() -> str:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{s.getsockname()[1]}"
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """An address where nobody answers, nor comes to listen meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 def _changed(root: TestRoot, **options: str) -> TestRoot:
@@ -142,8 +144,8 @@ def test_wrong_credentials(bucket: TestRoot) -> None:
 # -- 3: a wrong endpoint -----------------------------------------------------------------
 
 
-def test_a_wrong_endpoint(bucket: TestRoot) -> None:
-    wrong = bucket.via(_closed())
+def test_a_wrong_endpoint(bucket: TestRoot, closed: str) -> None:
+    wrong = bucket.via(closed)
     _all(wrong, Unavailable, wrong.uri, "check the endpoint")
 
 
@@ -152,8 +154,8 @@ def test_an_endpoint_that_swallows_everything(bucket: TestRoot) -> None:
     _all(wrong, Unavailable, "192.0.2.1:9", "check the endpoint")
 
 
-def test_a_wrong_server() -> None:
-    root = TestRoot(_closed())
+def test_a_wrong_server(closed: str) -> None:
+    root = TestRoot(closed)
     for call in (
         lambda: pennon.connect("rest", {"uri": root.uri}).connect().list_tables(),
         lambda: pennon.connect("rest", {"uri": root.uri}).connect().declare_table("docs"),

@@ -209,7 +209,7 @@ class TestDeadlines:
             start = time.monotonic()
             with pytest.raises(kind):
                 call()
-            assert 0.4 < time.monotonic() - start < 2
+            assert 0.4 < time.monotonic() - start < store.default_deadline
 
     def test_a_server_that_hangs_for_a_moment(
         self, bad: tuple[BadProxy, ObjectStore], direct: ObjectStore
@@ -223,14 +223,14 @@ class TestDeadlines:
         self, s3_root: TestRoot, bad_proxies: list[BadProxy]
     ) -> None:
         proxy, _ = start_proxy(bad_proxies, s3_root)
-        store = open_root(s3_root.via(proxy.endpoint), timeout="200ms")
+        store = open_root(s3_root.via(proxy.endpoint), timeout="400ms")
         store.put("a", b"x")
-        hangs = iter(["hang", "hang", "hang"])
+        hangs = iter(["hang", "hang"])
         proxy.weather = lambda method, path: next(hangs, "")
         start = time.monotonic()
         assert store.get("a", deadline=20).data == b"x"
-        assert 0.5 < time.monotonic() - start < 3
-        assert proxy.count("GET") == 4
+        assert time.monotonic() - start > 0.7
+        assert next(hangs, "") == "", "both were given up for the third"
 
     def test_an_endpoint_that_never_answers(self, s3_root: TestRoot) -> None:
         with socket.socket() as listener:
@@ -560,7 +560,7 @@ class TestToxiproxy:
         start = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             store.get("a", deadline=0.6)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < store.default_deadline
         toxics.clear()
         assert store.get("b").data == b"mine"
 

@@ -363,6 +363,7 @@ def test_a_write_sends_no_more_than_it_must(s3_root: TestRoot, proxy: RecordingP
     assert requests(proxy, lambda: db.write("t", [{"id": 9}])) == {"HEAD": 2, "LIST": 3, "PUT": 3}
 
 
+@pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("rival", ["append", "clean", "none"])
 def test_a_commit_on_a_disk_is_the_newest_version_or_in_doubt(
     local_root: str, monkeypatch: pytest.MonkeyPatch, rival: str
@@ -460,14 +461,21 @@ def test_a_no_is_not_remembered(local_root: str) -> None:
     assert other.count_rows("t") == 1
 
 
-def test_times_that_may_hide_a_change_are_not_trusted(local_root: str) -> None:
+def test_times_that_may_hide_a_change_are_not_trusted(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     db = pennon.open(local_root)
     db.create_table("t", [{"id": 0}])
     place = place_of(db)
     base = place.location.rpartition("/")[2]
-    handle = place.open()
-    young = newest.Newest.of(handle, newest.Look.now(place.above, base))
-    assert not young.holds(place.above, base), "the directory changed a moment ago"
+
+    def looked(tick: int) -> newest.Newest:
+        monkeypatch.setattr(newest, "_TICK", tick)
+        return newest.Newest.of(place.open(), newest.Look.now(place.above, base))
+
+    young, old = looked(10**15), looked(-(10**15))
+    assert not young.holds(place.above, base), "the clock may not have ticked since the change"
+    assert old.holds(place.above, base)
 
 
 def test_every_version_has_a_transaction_of_its_own(local_root: str) -> None:

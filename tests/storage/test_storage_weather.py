@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -144,8 +143,7 @@ def test_a_commit_of_a_dead_process_arrives_after_the_retry(
     process.kill()
     process.join()
     receipt = direct.write("t", ROWS, write_id="w")
-    rule.release()
-    time.sleep(0.5)
+    rule.arrive()
     assert direct.write("t", ROWS, write_id="w") == receipt
     assert direct.count_rows("t") == 3
 
@@ -162,8 +160,7 @@ def test_a_commit_of_a_dead_process_arrives_before_the_retry(
     rule.wait(60)
     process.kill()
     process.join()
-    rule.release()
-    time.sleep(0.5)
+    rule.arrive()
     receipt = direct.write("t", ROWS, write_id="w")
     assert receipt.version == 2
     assert direct.count_rows("t") == 3
@@ -192,19 +189,16 @@ def test_a_commit_that_timed_out_and_arrives_later(
     def late(*args: Any) -> Any:
         """Let the commit arrive where the test wants it."""
         if arrives == "before it is settled":
-            rule.release()
-            time.sleep(0.5)
+            rule.arrive()
         found = settle(*args)
         settled.append(len(settled))
         if arrives == "after":
-            rule.release()
-            time.sleep(0.5)
+            rule.arrive()
         return found
 
     monkeypatch.setattr(commit, "find", late)
     receipt = opened(impatient).write("t", ROWS, write_id=write_id)
-    rule.release()
-    time.sleep(0.5)
+    rule.arrive()
     assert settled
     assert receipt.rows_inserted == 2
     assert direct.count_rows("t") == 3
@@ -238,7 +232,7 @@ def test_a_write_that_was_given_up_arrives_later(
     thread.join(60)
     (error,) = caught
     proxy.heal()
-    time.sleep(0.5)
+    rule.arrive()
     receipt = direct.write("t", ROWS, write_id=str(error.context["write_id"]))
     assert receipt.version == 2
     assert direct.count_rows("t") == 3

@@ -117,9 +117,9 @@ def test_a_stalled_request_reaches_the_server_only_when_released(
     writer.start()
     stalled.wait()
     assert direct.head("k") is None
-    stalled.release()
-    writer.join(30)
+    stalled.arrive()
     assert direct.get("k").data == b"1"
+    writer.join(30)
 
 
 def test_a_truncated_answer_is_announced_whole(s3_root: TestRoot, recording_proxy: Make) -> None:

@@ -142,8 +142,13 @@ def test_a_service_that_ends_at_once_is_reported_with_its_words() -> None:
 def test_a_service_that_never_answers_is_stopped(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     code = f"import os,time; open({str(mark)!r},'w').write(str(os.getpid())); time.sleep(60)"
+
+    def ready(_: int) -> bool:
+        eventually(lambda: mark.exists() and mark.read_text(), 60)
+        return False
+
     with pytest.raises(Unavailable, match="within 1 s"):
-        _processes.start("mute", lambda *_: python(code), lambda _: False, seconds=1)
+        _processes.start("mute", lambda *_: python(code), ready, seconds=1)
     assert not alive(int(mark.read_text()))
 
 

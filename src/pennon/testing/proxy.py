@@ -53,6 +53,7 @@ class Rule:
     """How many requests it has struck."""
     _reached: threading.Event = field(default_factory=threading.Event, repr=False)
     _released: threading.Event = field(default_factory=threading.Event, repr=False)
+    _answered: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, seconds: float = 30) -> None:
         """Return once a request is stalled here.
@@ -67,6 +68,16 @@ class Rule:
         """Let stalled requests go on; later ones are not stalled."""
         self._released.set()
 
+    def arrive(self, seconds: float = 30) -> None:
+        """Let stalled requests go on, and return once the server has answered one of them.
+
+        Raises:
+            DeadlineExceeded: It has not in time, or none was stalled.
+        """
+        self.release()
+        if not self._answered.wait(seconds):
+            raise DeadlineExceeded(f"No request came past {self!r} within {seconds} s.")
+
     def matches(self, method: str, path: str) -> bool:
         """Whether a request is meant and the rule has strikes left."""
         return (
@@ -79,6 +90,10 @@ class Rule:
         """Wait for :meth:`release`, in the proxy's thread."""
         self._reached.set()
         self._released.wait()
+
+    def passed(self) -> None:
+        """Note that the server has answered a request that was held."""
+        self._answered.set()
 
 
 class _Log:
@@ -294,6 +309,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             dropped = {rule.value.lower() for rule in struck if rule.kind == "drop_header"}
             answer = self._ask(server.upstream, method, path, body, dropped)
+            if "stall" in rules:
+                rules["stall"].passed()
             if "phantom" in rules:
                 answer = _error(rules["phantom"].number)
         # Recorded before it is sent, so that who has the answer also sees the record.
