@@ -19,6 +19,7 @@ from pennon.testing.proxy import RecordingProxy
 from pennon.testing.services import TestRoot
 
 SECOND = "*_versions/18446744073709551613.manifest*"
+THIRD = "*_versions/18446744073709551612.manifest*"
 FIRST = "*_versions/18446744073709551614.manifest*"
 ROWS = [{"n": 1}, {"n": 2}]
 
@@ -102,7 +103,7 @@ def clean(root: TestRoot, db: StorageBackend) -> None:
 
     info = db.namespace.describe_table("t")
     handle = lance.dataset(info.location, storage_options=dict(info.storage_options or {}))
-    handle.cleanup_old_versions(older_than=timedelta(0))
+    handle.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
 
 
 def test_a_writer_that_stalls_until_its_version_was_taken_and_cleaned_up(
@@ -127,6 +128,53 @@ def test_a_writer_that_stalls_until_its_version_was_taken_and_cleaned_up(
     receipt = direct.write("t", ROWS, write_id="w")
     assert receipt.version > 5
     assert direct.count_rows("t") == 7
+
+
+STALLED: dict[str, tuple[Callable[[StorageBackend], object], list[int]]] = {
+    "delete_rows": (lambda db: db.delete_rows("t", "n = 1"), [0, 2, 10, 11, 12, 13]),
+    "update": (lambda db: db.update("t", {"n": "n + 20"}, "n = 1"), [0, 2, 10, 11, 12, 13, 21]),
+    "truncate": (lambda db: db.truncate("t"), []),
+    "rollback_table": (lambda db: db.rollback_table("t", 1), [0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("operation", STALLED)
+def test_a_change_that_stalls_until_its_version_was_taken_and_cleaned_up(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy, operation: str
+) -> None:
+    """It is done to the rows that are there then; never acknowledged, and nowhere.
+
+    A rollback leaves nothing to see it by: if the clock of the store, in seconds, does not tell
+    what came first, its fate is unknown.
+    """
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": n} for n in range(3)])
+    direct.create_tag("t", "first", version=1)
+    direct.write("t", [{"n": 10}])
+    rule = proxy.stall(method="PUT", path=table_path(direct, THIRD))
+    change, expected = STALLED[operation]
+    answers: list[Any] = []
+
+    def write() -> None:
+        try:
+            answers.append(change(opened(through)))
+        except OutcomeUnknown as error:
+            answers.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    rule.wait()
+    for n in range(11, 14):
+        direct.write("t", [{"n": n}])
+    clean(s3_root, direct)
+    rule.release()
+    writer.join(60)
+    (answer,) = answers
+    if isinstance(answer, OutcomeUnknown):
+        assert operation == "rollback_table"
+        return
+    assert answer.version > 3
+    assert sorted(r["n"] for r in direct.scan("t").read_all().to_pylist()) == expected
 
 
 def test_a_commit_of_a_dead_process_arrives_after_the_retry(

@@ -223,8 +223,7 @@ class _Commit:
         self._doubt = attempt
         transaction = _transaction(handle, attempt)
         made = self._send(handle, attempt, transaction)
-        data = frozenset(f.removeprefix("data/") for f in attempt.files if f.startswith("data/"))
-        found = seen(self._place, made, attempt.write, transaction, data)
+        found = seen(self._place, made, attempt.write, transaction, attempt.files)
         if found is None:
             # It fell into a gap of the history, which still names its files.
             self._doubt = None

@@ -26,6 +26,7 @@ from pennon.errors import (
     VersionNotFound,
 )
 from pennon.namespaces.abc import Id
+from pennon.namespaces.newest import transaction_of
 from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
@@ -59,7 +60,7 @@ _TRIED = "_pennon/tried"
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
 _REPLACES = frozenset({"Overwrite", "Restore"})
-_REWRITES = frozenset({"Update", "Merge", "DataReplacement"})
+_REWRITES = frozenset({"Delete", "Update", "Merge", "DataReplacement"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def _search(
         except VersionNotFound:
             cleaned = version
             continue
-        if found and is_reachable(place, version, _files_of(place, handle, version)):
+        if found and is_reachable(place, version, _left_by(place, handle, version)):
             return found
     if cleaned is None:
         return None
@@ -290,10 +291,36 @@ def _fence(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
         return LanceDataset.commit(head, empty)
 
 
-def _files_of(place: Place, handle: lance.LanceDataset, version: int) -> frozenset[str]:
+def _left_by(place: Place, handle: lance.LanceDataset, version: int) -> Left:
     with translated(place.name, place.secrets):
         transaction: Any = handle.read_transaction(version)
-    return data_files(getattr(transaction.operation, "fragments", ()))
+    operation = transaction.operation
+    new = [*getattr(operation, "fragments", ()), *getattr(operation, "new_fragments", ())]
+    changed = getattr(operation, "updated_fragments", ())
+    if not new and type(operation).__name__ == "Delete":
+        cut = (x.deletion_file.path(x.id) for x in changed if x.deletion_file is not None)
+        return Left.of(operation, cut)
+    # Columns that are written anew, or added, are the last file of a fragment.
+    return Left.of(operation, (f"data/{x.files[-1].path}" for x in new or changed if x.files))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What tells that later versions were built upon a commit."""
+
+    files: frozenset[str]
+    """The data and deletion files that it added, below the table."""
+    gone: frozenset[int] = frozenset()
+    """The fragments that it removed."""
+
+    @classmethod
+    def of(cls, operation: Any, files: Iterable[str]) -> Left:
+        """Return what an operation leaves, told the objects that it added."""
+        removed: Any = getattr(operation, "deleted_fragment_ids", None) or getattr(
+            operation, "removed_fragment_ids", ()
+        )
+        seen = (f for f in files if f.startswith(("data/", "_deletions/")))
+        return cls(frozenset(seen), frozenset(removed or ()))
 
 
 def seen(
@@ -301,7 +328,7 @@ def seen(
     made: lance.LanceDataset,
     write: Write,
     transaction: lance.Transaction,
-    files: frozenset[str],
+    files: Iterable[str],
 ) -> CommitReceipt | None:
     """Return the receipt of a commit that Lance reported, once the history shows it.
 
@@ -309,10 +336,10 @@ def seen(
 
     Args:
         place: The table.
-        made: The version Lance reports: what of it is stored is yet to be seen.
+        made: The version Lance reported: what of it is stored is yet to be seen.
         write: The first write in it.
         transaction: What was committed.
-        files: The paths of the data files it added, below ``data/``.
+        files: The objects below the table that it added.
 
     Returns:
         The receipt; None if it fell into a gap of the history, which still names its files.
@@ -332,28 +359,29 @@ def seen(
             f"Version {version} of {place.name} is not the commit Lance reported.",
             table=place.info.id,
         )
-    return found if is_reachable(place, version, files) else None
+    return found if is_reachable(place, version, Left.of(transaction.operation, files)) else None
 
 
-def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:
-    """Whether later versions were built upon a commit that added these data files.
+def is_reachable(place: Place, version: int, left: Left) -> bool:
+    """Whether later versions were built upon a commit.
 
     They are not if its writer stalled for so long that its version was taken, and cleaned up, by
     others meanwhile: Lance then fills the gap in the history and reports success, and nobody will
-    ever read the rows.
+    ever see what it did.
 
     Raises:
         OutcomeUnknown: Versions were cleaned up that would have told.
     """
     place.handles.follow(place.location)
     head = place.open()
-    if head.version == version or not files or files & _present(head).keys():
+    files = left.files
+    if head.version == version or files & _present(head).keys():
         return True
     own = place.open_or_none(version)
     if own is None:
         raise OutcomeUnknown(
             f"Version {version} of {place.name} was cleaned up before its commit could be "
-            "verified; look for its rows before repeating the write.",
+            "verified; look for what it did before repeating the write.",
             table=place.info.id,
         )
     later = (place.open_or_none(v) for v in range(version + 1, head.version + 1))
@@ -369,11 +397,35 @@ def is_reachable(place: Place, version: int, files: frozenset[str]) -> bool:
             operation = "Rewrite"
     if operation in _REPLACES:
         return True
+    if not files:
+        # The numbers of fragments are not given twice.
+        removed = bool(left.gone) and not left.gone & set(there.values())
+        return removed or (not left.gone and _is_kept(place, version, after.version))
     mine = {number for path, number in _present(own).items() if path in files}
     if not mine & set(there.values()):
         return operation in _MAY_REMOVE
-    # The rows are there: their columns were written anew, unless this commit came too late.
-    return operation in _REWRITES and _put_at(place, version) <= _put_at(place, after.version)
+    # The rows are there: what was written of them was written anew, or this commit came too late.
+    return operation in _REWRITES and _is_kept(place, version, after.version)
+
+
+def _is_kept(place: Place, version: int, after: int) -> bool:
+    """Whether a commit that left nothing to see is in the history, told by what is around it.
+
+    Who removed another version of this number removed the transaction of the one below first. If
+    that is gone, by now, the clock of the store tells.
+    """
+    below = place.open_or_none(version - 1)
+    name = None if below is None else transaction_of(below)
+    if name is not None and place.store().head(f"_transactions/{name}") is not None:
+        return True
+    own, later = _put_at(place, version), _put_at(place, after)
+    if own == later:
+        raise OutcomeUnknown(
+            f"The versions around {version} of {place.name} were cleaned up before its commit "
+            "could be verified; look for what it did before repeating the write.",
+            table=place.info.id,
+        )
+    return own < later
 
 
 def _put_at(place: Place, version: int) -> datetime:
@@ -392,5 +444,11 @@ def _put_at(place: Place, version: int) -> datetime:
 
 
 def _present(handle: lance.LanceDataset) -> dict[str, int]:
-    fragments = handle.get_fragments()
-    return {f.path: x.fragment_id for x in fragments for f in x.metadata.files}
+    """Return the data and deletion files of a version, with the fragments they belong to."""
+    found: dict[str, int] = {}
+    for fragment in handle.get_fragments():
+        metadata: Any = fragment.metadata
+        found |= {f"data/{f.path}": metadata.id for f in metadata.files}
+        if metadata.deletion_file is not None:
+            found[metadata.deletion_file.path(metadata.id)] = metadata.id
+    return found
