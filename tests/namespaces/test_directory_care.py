@@ -416,7 +416,7 @@ def test_readers_work_while_it_is_vacuumed(local_root: str) -> None:
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(15):
+    for number in range(60):
         ns.declare_table(f"t{number}")
         ns.vacuum(older_than=NOW)
     stop.set()

@@ -26,6 +26,7 @@ from pennon.namespaces.model import Change, Entry
 from pennon.namespaces.names import show_id
 
 if TYPE_CHECKING:
+    from pennon.namespaces.directory._changes import Changes
     from pennon.namespaces.directory._manifest import Snapshot
     from pennon.objects import ObjectStore
 
@@ -129,7 +130,7 @@ class Sweeper:
     Args:
         store: The root.
         read: Reads the catalog as it is now.
-        change: Applies a rule to the catalog.
+        changes: Changes the catalog.
         older_than: What changed within this time is left alone.
     """
 
@@ -137,12 +138,12 @@ class Sweeper:
         self,
         store: ObjectStore,
         read: Callable[[], Snapshot],
-        change: Callable[[Callable[[Snapshot], Change]], Change],
+        changes: Changes,
         older_than: timedelta,
     ) -> None:
         self._store = store
         self._read = read
-        self._change = change
+        self._changes = changes
         self._before = datetime.now(UTC) - older_than
 
     def sweep(self, *, dry_run: bool, drop_declared: bool) -> SweepReport:
@@ -160,9 +161,7 @@ class Sweeper:
                 kept.append(directory)
             elif state == "garbage":
                 found[directory] = size
-        # Whoever named one of them meanwhile did so before its first object was that old.
-        still = set(self._nameless(tuple(found), self._read()))
-        removed = sorted(d for d in found if d in still and (dry_run or self._remove(d)))
+        removed = sorted(found if dry_run else self._remove(sorted(found)))
         declared, dropped = self._declared(snapshot, dry_run=dry_run, drop=drop_declared)
         return SweepReport(
             dry_run=dry_run,
@@ -203,12 +202,22 @@ class Sweeper:
             return "foreign", 0
         return "garbage" if old else "young", sum(meta.size for meta in objects)
 
-    def _remove(self, directory: str) -> bool:
-        if directory.endswith(SUFFIX):
-            FlatCatalog(self._store).finish(directory)
-        else:
-            self._store.delete_directory(directory)
-        return True
+    def _remove(self, directories: list[str]) -> list[str]:
+        """Remove the directories that nobody names meanwhile, and return them.
+
+        Who names one now either commits before :meth:`Changes.settle`, and then it is named below,
+        or has to read the catalog once more, and then finds the marker in the directory.
+        """
+        flat = FlatCatalog(self._store)
+        fresh = [d for d in directories if not d.endswith(SUFFIX)]
+        spread(self._store, flat.begin_drop, fresh)
+        if fresh:
+            self._changes.settle()
+        nameless = list(self._nameless(tuple(directories), self._read()))
+        spread(self._store, flat.finish, nameless)
+        named = set(fresh).difference(nameless)
+        self._store.delete(*(f"{directory}/{DEREGISTERED}" for directory in named))
+        return nameless
 
     def _declared(
         self, snapshot: Snapshot, *, dry_run: bool, drop: bool
@@ -236,9 +245,9 @@ class Sweeper:
         One that commits after the second look finds the name gone, and acknowledges nothing.
         """
         location = entry.location or ""
-        self._change(lambda s: self._forget_unwritten(s, entry))
+        self._changes.apply(lambda s: self._forget_unwritten(s, entry))
         if has_data(self._store, location):
-            self._change(
+            self._changes.apply(
                 lambda s: model.register_table(
                     s.catalog, entry.id, location, properties=entry.properties
                 )

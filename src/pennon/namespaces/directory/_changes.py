@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pennon.errors import OutcomeUnknown, PennonError, TableAlreadyExists
 from pennon.namespaces import model
+from pennon.namespaces.abc import Id
 from pennon.namespaces.directory._flat import SUFFIX, FlatCatalog
 from pennon.namespaces.directory._places import (
     DEREGISTERED,
     RESERVED,
+    fresh_location,
     has_data,
     is_confined,
     neighbours,
@@ -23,7 +25,45 @@ if TYPE_CHECKING:
     from pennon.namespaces.directory._manifest import Manifest, Snapshot
     from pennon.objects import ObjectStore
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "Claim"]
+
+
+class Claim:
+    """The fresh directory of a table to be declared, claimed by a marker before it has a name.
+
+    A sweeper without a grace period takes it for garbage. It says so in the directory, and then
+    commits a version: who has read an older one cannot commit the name, and looks here again.
+    """
+
+    def __init__(self, store: ObjectStore, id: Id) -> None:
+        self._store = store
+        self._id = id
+        self._location = fresh_location(id)
+        self._staked = False
+
+    def location(self) -> str:
+        """Return the directory: another one if a sweeper has begun to remove the first."""
+        if self._staked and self._is_swept():
+            self._location, self._staked = fresh_location(self._id), False
+        return self._location
+
+    def _is_swept(self) -> bool:
+        # In this order: a sweeper deletes the claim first.
+        return (
+            self._store.head(f"{self._location}/{DEREGISTERED}") is not None
+            or self._store.head(f"{self._location}/{RESERVED}") is None
+        )
+
+    def stake(self) -> None:
+        """Put the marker."""
+        if not self._staked:
+            self._store.put(f"{self._location}/{RESERVED}", b"")
+            self._staked = True
+
+    def give_up(self) -> None:
+        """Take the marker away."""
+        if self._staked:
+            self._store.delete(f"{self._location}/{RESERVED}")
 
 
 class Changes:
@@ -54,34 +94,46 @@ class Changes:
         """
         certify(self._store, allow_unsafe=self._allow_unsafe)
 
-    def apply(self, rule: Callable[[Snapshot], Change], *, claim: str | None = None) -> Change:
+    def apply(self, rule: Callable[[Snapshot], Change], *, claim: Claim | None = None) -> Change:
         """Commit what a rule makes of the catalog, and delete what lost its name.
 
         Args:
             rule: See :meth:`Manifest.apply`.
-            claim: The fresh location of a table to be declared.
+            claim: The directory of a table to be declared.
         """
-        claimed = False
 
         def before(snapshot: Snapshot, change: Change) -> None:
-            nonlocal claimed
             self.certify()
             self._mark(snapshot, change)
-            if claim is not None and not claimed:
-                self._store.put(f"{claim}/{RESERVED}", b"")
-                claimed = True
+            if claim is not None:
+                claim.stake()
 
         try:
             change = self._manifest.apply(rule, before)
         except OutcomeUnknown:
             raise
         except PennonError:
-            if claimed:
+            if claim is not None:
                 with contextlib.suppress(PennonError):
-                    self._store.delete(f"{claim}/{RESERVED}")
+                    claim.give_up()
             raise
         self._delete_data(change)
         return change
+
+    def declare(self, id: Id, properties: Mapping[str, str]) -> Change:
+        """Name a table of which there is nothing yet but a claim in a fresh directory."""
+        claim = Claim(self._store, id)
+        return self.apply(
+            lambda s: model.declare_table(s.catalog, id, claim.location(), properties), claim=claim
+        )
+
+    def settle(self) -> None:
+        """Commit a version without a change.
+
+        Who read an older one and has yet to commit reads, and looks at his directory, again.
+        """
+        nobody = ("",)
+        self.apply(lambda s: Change(s.catalog, deletes=(nobody,)))
 
     def _mark(self, snapshot: Snapshot, change: Change) -> None:
         """Say in a directory why it loses its name, so that it is not taken for something else."""

@@ -36,6 +36,7 @@ _BLOCK = 1 << 20
 _LAST = 2**64 - 1
 _ABSENT = re.compile(r"Dataset at path .+ was not found: Not found: \S+/_versions")
 _NO_VERSION = re.compile(r"/_versions/\d+\.manifest was not found|Version not found")
+_MANIFEST_FILE = re.compile(r"/_versions/\d+\.manifest")
 _LOST = re.compile(
     r"Dataset already exists|/_versions/\d+\.manifest was not found|[Cc]ommit conflict for version"
 )
@@ -122,29 +123,48 @@ class LanceTable:
 
     def open(self, version: int | None = None) -> Any | None:
         """Return a handle of the latest or of one version, None if there is none."""
+        missed = ""
+        while True:
+            try:
+                return self._open(version)
+            except Exception as error:  # noqa: BLE001 - Lance raises all sorts
+                if _ABSENT.search(str(error)) or (version and _NO_VERSION.search(str(error))):
+                    return None
+                # The latest version of a listing may be an old one, and cleaned, when it is read.
+                found = _MANIFEST_FILE.search(str(error)) if _GONE.search(str(error)) else None
+                if found is None or found[0] == missed:
+                    raise self.fail(error) from None
+                missed = found[0]
+
+    def _open(self, version: int | None) -> Any:
         import lance
 
-        try:
-            return lance.dataset(
-                self.location,
-                version=version,
-                storage_options=self._options.for_lance() or None,
-                session=self._session.lance(self._options),
-                block_size=_BLOCK,
-            )
-        except Exception as error:  # noqa: BLE001 - Lance raises all sorts
-            if _ABSENT.search(str(error)) or (version and _NO_VERSION.search(str(error))):
-                return None
-            raise self.fail(error) from None
+        return lance.dataset(
+            self.location,
+            version=version,
+            storage_options=self._options.for_lance() or None,
+            session=self._session.lance(self._options),
+            block_size=_BLOCK,
+        )
 
     def rows(self, handle: Any) -> Any | None:
         """Return all rows of a handle as one table, None if a cleaner was faster."""
         try:
             return handle.to_table()
         except Exception as error:  # noqa: BLE001 - Lance raises all sorts
-            if _GONE.search(str(error)) and self.open(handle.version) is None:
+            if self._was_cleaned(handle, error):
                 return None
             raise self.fail(error) from None
+
+    def _was_cleaned(self, handle: Any, error: Exception) -> bool:
+        """Whether a file is missing because its version is no longer the latest.
+
+        Which of its files goes first is not said, so that the version itself may still be there.
+        """
+        if not _GONE.search(str(error)):
+            return False
+        latest = self.open()
+        return latest is None or latest.version != handle.version
 
     def write(self, handle: Any | None, table: Any) -> list[Any] | None:
         """Write rows to one new file that no version names yet; None if a race is lost already."""
@@ -199,6 +219,8 @@ class LanceTable:
         try:
             found = handle.read_transaction(version)
         except Exception as error:  # noqa: BLE001 - Lance raises all sorts
+            if self._was_cleaned(handle, error):
+                return "absent"
             raise self.fail(error) from None
         properties = dict(getattr(found, "transaction_properties", None) or {})
         return "ours" if properties.get(_WRITE_ID) == write_id else "other"

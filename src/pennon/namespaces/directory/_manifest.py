@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["Manifest", "Snapshot"]
 
 _SECONDS = 30.0
+_RACE = Backoff(base=0.001, cap=0.1, attempts=1_000_000)
+"""Between two tries to read a version before it is cleaned."""
 _FLAGS = "lance.namespace.manifest.{}_feature_flags"
 _PRIMARY_KEY = {"lance-schema:unenforced-primary-key:position": "0"}
 
@@ -134,7 +136,7 @@ class Manifest:
 
     def sync(self) -> None:
         """Put the newest version on the disk."""
-        for _ in range(5):
+        for _ in _RACE.tries(Deadline.after(None, _SECONDS)):
             with contextlib.suppress(ObjectNotFound):
                 return self._lance.sync(self._lance.open())
         raise Unavailable(
@@ -164,7 +166,7 @@ class Manifest:
         return self._session.shared(("manifest", *self._key), dict[str, _Kept])
 
     def _read(self) -> tuple[Any | None, Snapshot]:
-        for _ in range(5):
+        for _ in _RACE.tries(Deadline.after(None, _SECONDS)):
             look = Look.now(self._lance.store, MANIFEST)
             handle = self._lance.open()
             if handle is None:

@@ -37,7 +37,6 @@ from pennon.namespaces.directory._flat import SUFFIX, FlatCatalog
 from pennon.namespaces.directory._manifest import Manifest, Snapshot
 from pennon.namespaces.directory._places import (
     DEREGISTERED,
-    fresh_location,
     has_data,
     is_confined,
     spread,
@@ -370,11 +369,7 @@ class DirectoryNamespace(Namespace):
             if kept:
                 raise self._unsupported("declare_table with properties", _MIGRATE)
             return self._declare_flat(new)
-        place = fresh_location(new)
-        change = self._changes.apply(
-            lambda s: model.declare_table(s.catalog, new, place, kept), claim=place
-        )
-        return self._info(change.entry)
+        return self._info(self._changes.declare(new, kept).entry)
 
     def register_table(
         self,
@@ -394,7 +389,7 @@ class DirectoryNamespace(Namespace):
 
         def rule(snapshot: Snapshot) -> Change:
             change = model.register_table(snapshot.catalog, new, place, mode, kept)
-            if not has_data(self._store, place):
+            if not self._is_kept(place):
                 raise TableNotFound(
                     f"There is no dataset at {location!r} to register as {show_id(new)}; "
                     "declare_table makes a new one.",
@@ -407,6 +402,10 @@ class DirectoryNamespace(Namespace):
         with contextlib.suppress(PennonError):
             self._store.delete(f"{place}/{DEREGISTERED}")
         return self._info(change.entry)
+
+    def _is_kept(self, place: str) -> bool:
+        """Whether there is a dataset at a location that nobody is about to delete."""
+        return self._flat.state(place) != "dropped" and has_data(self._store, place)
 
     def describe_table(self, id: IdLike, *, check_declared: bool = False) -> TableInfo:
         """Describe a table; see :meth:`Namespace.describe_table`."""
@@ -574,13 +573,14 @@ class DirectoryNamespace(Namespace):
         like garbage: look at a dry run first if you use that.
 
         Args:
-            older_than: The grace period, counted from the newest object in a directory. It must be
-                longer than a writer may take from declaring a table to its first row.
+            older_than: The grace period, counted from the newest object in a directory. pennon's
+                creators are safe from any; one of Lance's own must not take longer to name what it
+                wrote, and with ``drop_declared`` nobody longer from a name to its first row.
             dry_run: Remove nothing, only say what would be.
             drop_declared: Also drop tables that were declared that long ago and never written.
         """
         check_age(older_than)
-        sweeper = Sweeper(self._store, self._manifest.read, self._changes.apply, older_than)
+        sweeper = Sweeper(self._store, self._manifest.read, self._changes, older_than)
         return sweeper.sweep(dry_run=dry_run, drop_declared=drop_declared)
 
     # -- copies ------------------------------------------------------------------------------------
