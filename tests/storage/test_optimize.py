@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from workers import kept
 
 import pennon
 from pennon.errors import BranchNotFound, CommitConflict, StorageError, VersionNotFound
-from pennon.storage._lance import branches, optimize, removal, tags
+from pennon.storage._lance import branches, optimize, places, removal, tags
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import with_primary_key
 from pennon.testing.races import Racers
@@ -217,6 +217,45 @@ def test_nothing_is_removed_before_what_replaces_it_is_on_the_disk(
             db.optimize_table("t", **AT_ONCE)
     after = {p.name for p in Path(raw(db).uri, "data").iterdir()}
     assert {*before} < after
+
+
+def test_a_version_is_kept_from_the_moment_another_one_followed_it(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old it is: who reads the newest version is not too slow because nobody wrote."""
+    db = pennon.open(local_root)
+    stocked(db, 3)
+    moment = places.committed_at(raw(db))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return moment
+
+    monkeypatch.setattr(optimize, "datetime", Clock)
+    # At that moment the version before the last one was the newest.
+    how: Any = {"compaction": False, "retain": timedelta(microseconds=1), "alone": True}
+    assert db.optimize_table("t", dry_run=True, **how).versions_removed == 2
+    assert db.optimize_table("t", **how).versions_removed == 2
+    assert [v.version for v in db.versions("t")] == [4, 3]
+    assert db.scan(ScanRequest("t", version=3)).read_all().num_rows == 40
+
+
+def test_versions_that_are_removed_while_one_of_a_time_is_looked_for(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = pennon.open(local_root)
+    stocked(db, 5)
+    moment = places.committed_at(raw(db).checkout_version(5))
+    real = lance.LanceDataset.version_refs
+
+    def overtaken(self: Any) -> Any:
+        found = real(self)
+        lance.dataset(raw(db).uri).cleanup_old_versions(versions=[1, 2, 3, 4])
+        return found
+
+    monkeypatch.setattr(lance.LanceDataset, "version_refs", overtaken)
+    assert db.count_rows("t", as_of=moment) == 80
 
 
 def test_files_that_no_version_names_go_after_a_week(local_root: str) -> None:

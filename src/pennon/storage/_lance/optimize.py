@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import CommitConflict, PennonError
@@ -172,21 +172,23 @@ def _is_there(place: Place, fragments: list[Any]) -> bool:
 def remove_old(place: Place, retain: timedelta, *, dry_run: bool) -> tuple[int, int, int]:
     """Remove old versions of a branch; return how many, how many files, and their bytes.
 
-    Lance keeps those that tags name and branches start from, and files of 7 days that no version
-    names, since somebody may be about to.
+    A version is as old as the one that followed it: until then it was the newest, which everybody
+    reads, and nobody is slow who read it a moment ago. Lance keeps those that tags name and
+    branches start from, and files of 7 days that no version names, since somebody may be about to.
     """
     handle = place.open()
     if place.uri.scheme != "file":
         # What a reader of a bucket takes for the newest version is there for this long.
         retain = max(retain, timedelta(seconds=GRACE_SECONDS))
+    old = place.versions_until(datetime.now(UTC) - retain, handle)[:-1]
+    # There is no version 0: it stands for none.
+    which: Any = {"versions": old or [0], "error_if_tagged_old_versions": False}
     with translated(place.name, place.secrets):
         if dry_run:
-            found: Any = handle.explain_cleanup_old_versions(
-                retain, error_if_tagged_old_versions=False
-            ).stats
+            found: Any = handle.explain_cleanup_old_versions(**which).stats
         else:
             with announced(place):
-                found = handle.cleanup_old_versions(retain, error_if_tagged_old_versions=False)
+                found = handle.cleanup_old_versions(**which)
     kinds = ("data", "transaction", "index", "deletion")
     files = sum(int(getattr(found, f"{kind}_files_removed")) for kind in kinds)
     return int(found.old_versions), int(found.old_versions) + files, int(found.bytes_removed)

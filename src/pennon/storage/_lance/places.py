@@ -174,21 +174,37 @@ class Place:
         return self.open(ref.version)
 
     def _open_as_of(self, time: datetime) -> lance.LanceDataset:
-        """Open the newest version that is not younger, reading the times of log2(versions)."""
+        """Open the newest version that is not younger."""
         head = self.open()
         if committed_at(head) <= time:
             return head
-        with translated(self.name, self.secrets):
-            versions = sorted(ref["version"] for ref in head.version_refs())
-        after = bisect_right(versions, time, key=lambda v: committed_at(self.open(v)))
-        if not after:
+        known = self.versions_until(time, head)
+        if not known:
+            oldest = min(ref["version"] for ref in head.version_refs())
             raise VersionNotFound(
                 f"{self.name} has no version as old as {time.isoformat()}; the oldest that is kept "
-                f"is {versions[0]}.",
+                f"is {oldest}.",
                 table=self.info.id,
                 as_of=time,
             )
-        return self.open(versions[after - 1])
+        return self.open(known[-1])
+
+    def versions_until(self, time: datetime, head: lance.LanceDataset) -> list[int]:
+        """Return the versions that are not younger, reading the times of log2(versions).
+
+        Args:
+            time: The moment.
+            head: A handle on the newest version.
+        """
+
+        def made(version: int) -> datetime:
+            handle = self.open_or_none(version)
+            # The oldest are those that are removed, meanwhile too.
+            return datetime.min.replace(tzinfo=UTC) if handle is None else committed_at(handle)
+
+        with translated(self.name, self.secrets):
+            versions = sorted(ref["version"] for ref in head.version_refs())
+        return versions[: bisect_right(versions, time, key=made)]
 
     def open_or_none(self, version: int | None = None) -> lance.LanceDataset | None:
         """Return a new handle, or None if the version, or any version, does not exist."""

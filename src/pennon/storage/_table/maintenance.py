@@ -35,19 +35,20 @@ class MaintenanceOfTable(TableBase):
         rewrite is a commit of its own, of about 128 MiB or a million rows, so that memory and what
         a lost race costs are bounded. All of it is on the disk before anything is removed.
 
-        Removed are versions that are older than ``retain`` and that neither a tag nor a branch
-        needs, with the files that only they name, and files older than 7 days that no version
-        names. Reading a version, and repeating a write by its id, work for as long as it is kept.
-        Whoever makes a tag or a branch of an old version meanwhile waits until the removal is over,
-        up to a minute, and is told if it took the version.
+        Removed are versions that another one followed longer than ``retain`` ago and that neither a
+        tag nor a branch needs, with the files that only they name, and files older than 7 days that
+        no version names. Reading a version, and repeating a write by its id, work for as long as it
+        is kept. Whoever makes a tag or a branch of an old version meanwhile waits until the removal
+        is over, up to a minute, and is told if it took the version.
 
         Args:
             compaction: Whether to rewrite small fragments, and those with many deleted rows.
             indexes: Whether to take new rows into the indexes, and to finish interrupted builds.
-            retain: How old a version must be to be removed; None to remove nothing. A writer or
-                reader that takes longer than this may fail; less than an hour is refused.
+            retain: How long ago another version must have followed one that is removed; None to
+                remove nothing. A writer or reader that takes longer than this may fail; less than
+                an hour is refused.
             alone: The caller knows that nobody else uses the table: any ``retain`` is good, but in
-                a bucket nothing younger than ten seconds is removed.
+                a bucket nothing is removed that was the newest version ten seconds ago.
             deadline: Seconds after which nothing more is begun; no limit if None. What was done by
                 then stays done.
             dry_run: Change nothing, only say what would be done. What a rewrite or a removal would
