@@ -16,7 +16,7 @@ from pennon.errors import InvalidInput, InvalidOption, PennonError, SchemaMismat
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ACCEPTED", "storable", "to_reader"]
+__all__ = ["ACCEPTED", "fitting", "storable", "to_reader"]
 
 ACCEPTED = (
     "anything with __arrow_c_stream__ or __arrow_c_array__ (pyarrow, polars, pandas, duckdb), an "
@@ -68,6 +68,19 @@ def to_reader(
         return pa.RecordBatchReader.from_batches(target, _checked(reader, target))
     convert = _converter(reader.schema, target)
     return pa.RecordBatchReader.from_batches(target, _converted(reader, target, convert))
+
+
+def fitting(data: Any, schema: pa.Schema) -> pa.Table | None:
+    """Return the data if they are an Arrow table that :func:`to_reader` would not change.
+
+    Metadata aside: they are those of the data still. None if they have to be read to know.
+    """
+    import pyarrow as pa
+
+    if not isinstance(data, pa.Table) or not data.schema.equals(schema):
+        return None
+    filled = (n for n, field in enumerate(schema) if not field.nullable)
+    return None if any(data.column(n).null_count for n in filled) else data
 
 
 def _foreign(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

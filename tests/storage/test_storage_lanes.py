@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import pennon
-from pennon.errors import CommitConflict, OutcomeUnknown, PennonError, SchemaMismatch
-from pennon.storage._lance import lanes
+from pennon.errors import (
+    CommitConflict,
+    OutcomeUnknown,
+    PennonError,
+    SchemaMismatch,
+    TableNotFound,
+)
+from pennon.namespaces.abc import TableInfo
+from pennon.namespaces.directory import DirectoryNamespace
+from pennon.storage._lance import commit, lanes
 from pennon.storage._lance.backend import LanceBackend
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.jobs import Job, fail
-from pennon.storage.abc import CommitReceipt
+from pennon.storage.abc import CommitReceipt, StorageBackend
 
 
 def test_appends_that_wait_are_one_commit(local_root: str) -> None:
@@ -103,6 +113,125 @@ def test_waiting_appends_share_a_data_file(local_root: str) -> None:
     assert len(list(Path(folder, "data").iterdir())) == 1 + 2 + 1
 
 
+class Held:
+    """Appends of one row each that wait for the lane of a table."""
+
+    def __init__(self, db: StorageBackend, count: int) -> None:
+        self.db = db
+        self.receipts: dict[int, CommitReceipt] = {}
+        self.errors: list[PennonError] = []
+        self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(count)]
+
+    def _work(self, number: int) -> None:
+        try:
+            self.receipts[number] = self.db.write("t", pa.table({"id": [number]}))
+        except PennonError as error:
+            self.errors.append(error)
+
+    def run(self, before: Callable[[], object]) -> None:
+        """Let them go after something was done that they did not see before they waited."""
+        with self.db.lock_table_for_write("t"):
+            for thread in self.threads:
+                thread.start()
+            (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+            while len(lane.waiting) < len(self.threads):
+                threading.Event().wait(0.01)
+            before()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_one_look_at_the_catalog_serves_those_that_wait(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    held, looks = Held(db, 8), list[object]()
+    describe = DirectoryNamespace.describe_table
+
+    def counted(self: DirectoryNamespace, *args: Any, **options: Any) -> TableInfo:
+        looks.append(args)
+        return describe(self, *args, **options)
+
+    held.run(lambda: monkeypatch.setattr(DirectoryNamespace, "describe_table", counted))
+    assert len(held.receipts) == 8
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_table_that_is_dropped_while_appends_wait(local_root: str, *, again: bool) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    held, other = Held(db, 3), pennon.open(local_root)
+
+    def drop() -> None:
+        other.drop_table("t")
+        if again:
+            other.create_table("t", [{"id": -2}])
+
+    held.run(drop)
+    if again:
+        assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [-2, 0, 1, 2]
+        assert len(held.receipts) == 3
+    else:
+        assert [type(error) for error in held.errors] == [TableNotFound] * 3
+        assert not db.table_exists("t")
+
+
+def test_a_table_that_is_dropped_between_commit_and_receipt(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    held, other = Held(db, 3), pennon.open(local_root)
+    seen = commit.seen
+
+    def dropped(*args: Any) -> CommitReceipt | None:
+        found = seen(*args)
+        other.drop_table("t")
+        return found
+
+    held.run(lambda: monkeypatch.setattr(commit, "seen", dropped))
+    assert not held.receipts
+    assert [type(error) for error in held.errors] == [CommitConflict] * 3
+    assert len({error.context["write_id"] for error in held.errors}) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db: db.write("t", [{"id": 1}]),
+        lambda db: db.lock_table_for_write("t").__enter__(),
+    ],
+)
+def test_who_is_interrupted_leaves_the_lane_to_others(
+    local_root: str, call: Callable[[StorageBackend], object]
+) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    entered, leave = threading.Event(), threading.Event()
+    main = threading.main_thread().ident or 0
+
+    def hold() -> None:
+        with db.lock_table_for_write("t"):
+            entered.set()
+            (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+            while lane.users < 2:
+                threading.Event().wait(0.01)
+            signal.pthread_kill(main, signal.SIGINT)
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        call(db)
+    leave.set()
+    thread.join()
+    db.write("t", [{"id": 2}])
+    assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [-1, 2]
+
+
 def test_a_schema_with_a_key_is_the_same_in_the_next_version(tmp_path: Path) -> None:
     # Lance shows the metadata of a field in any order, so that schemas are not compared as text.
     db = pennon.open(tmp_path)
@@ -123,8 +252,11 @@ def test_writes_that_fail_together_raise_errors_of_their_own(local_root: str) ->
     assert isinstance(db, LanceBackend)
     db.create_table("t", [{"id": -1}])
     place = db._place("t")  # pyright: ignore[reportPrivateUsage]
-    failed = [Job(asked=Asked("append", f"w{n}", repeated=False, seconds=1)) for n in range(3)]
-    fail(place, failed, CommitConflict("Rivals won.", table=("t",)))
+    failed = [
+        Job(asked=Asked("append", f"w{n}", repeated=False, seconds=1), place=place)
+        for n in range(3)
+    ]
+    fail(failed, CommitConflict("Rivals won.", table=("t",)))
     assert len({id(job.error) for job in failed}) == 3
     assert {(type(job.error), str(job.error)) for job in failed} == {
         (CommitConflict, "Rivals won.")

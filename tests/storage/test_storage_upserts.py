@@ -140,8 +140,7 @@ def test_nobody_is_answered_before_what_was_left_to_repair(
 
     def slow(*args: Any) -> CommitReceipt:
         (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
-        with lane._lock:  # pyright: ignore[reportPrivateUsage]
-            lane._left.notify_all()  # pyright: ignore[reportPrivateUsage]
+        lane._wake()  # pyright: ignore[reportPrivateUsage]
         threading.Event().wait(0.05)
         assert lane.users >= 3 - next(calls), "only those that were repaired may go"
         return repaired(*args)

@@ -10,14 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pennon.arrow import to_reader
+from pennon.arrow import fitting, to_reader
 from pennon.errors import CommitConflict, InvalidInput, OutcomeUnknown
+from pennon.namespaces.abc import Namespace
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, few, file_names, write_files
 from pennon.storage._lance.history import Write
-from pennon.storage._lance.jobs import FEW_BYTES, Job, fail, is_small, passed, receipts_of
+from pennon.storage._lance.jobs import (
+    FEW_BYTES,
+    Job,
+    acknowledge,
+    fail,
+    found,
+    is_small,
+    passed,
+    receipts_of,
+)
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
@@ -36,33 +46,51 @@ class _Append(Job):
     """An append: its data while they are not looked at, then its rows, in files or in memory."""
 
     data: Any
-    batches: list[pa.RecordBatch] = field(default_factory=list["pa.RecordBatch"])
+    rows: pa.Table | None = None
     fragments: list[Any] = field(default_factory=list[Any])
     known: Any = None
     """The columns its rows were made for; None for those of the newest version."""
     write: Write = field(init=False)
 
-    def read(self, place: Place, head: lance.LanceDataset, schema: pa.Schema) -> None:
+    def read(self, head: lance.LanceDataset, schema: pa.Schema) -> None:
         """Make rows of the data: in memory if they are few, else in files."""
-        self.batches, rest = few(to_reader(self.data, schema), FEW_BYTES)
-        self.fragments = [] if rest is None else write_files(place, rest, head)
-        self.known = head.lance_schema
-        rows = sum(f.physical_rows for f in self.fragments)
-        self.write = self.asked.write(rows + sum(b.num_rows for b in self.batches))
+        import pyarrow as pa
+
+        rows = fitting(self.data, schema) if is_small(self.data) else None
+        if rows is None:
+            batches, rest = few(to_reader(self.data, schema), FEW_BYTES)
+            rows = pa.Table.from_batches(batches, schema)
+            self.fragments = [] if rest is None else write_files(self.place, rest, head)
+        self.rows = rows
+        count = rows.num_rows + sum(f.physical_rows for f in self.fragments)
+        self.write = self.asked.write(count)
         self.data = None
 
 
-def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
-    """Append rows; see :meth:`Writes.write`."""
-    job = _Append(asked=asked, data=data)
-    if not is_small(data):
+def append(
+    place: Place, data: Any, asked: Asked, namespace: Namespace | None = None
+) -> CommitReceipt:
+    """Append rows; see :meth:`Writes.write`.
+
+    Args:
+        place: The table, or where it was last.
+        data: The rows; few if a namespace is given.
+        asked: What the caller says of the write.
+        namespace: Who is to be asked whether the table is there, before and after; None if the
+            caller asks.
+
+    Raises:
+        Moved: It is not there, says the namespace.
+    """
+    job = _Append(asked=asked, place=place, namespace=namespace, data=data)
+    if namespace is None and not is_small(data):
         head = place.open()
         with translated(place.name, place.secrets):
-            schema = head.schema
-        job.read(place, head, schema)
+            schema, job.known = head.schema, head.lance_schema
+        job.read(head, schema)
     deadline = Deadline.after(asked.seconds, asked.seconds)
     try:
-        return passed(place, job, deadline, lambda jobs: _commit_all(place, jobs, deadline))
+        return passed(job, deadline, lambda jobs: _commit_all(jobs, deadline))
     except OutcomeUnknown:
         raise
     except Exception:
@@ -70,27 +98,31 @@ def append(place: Place, data: Any, asked: Asked) -> CommitReceipt:
         raise
 
 
-def _commit_all(place: Place, jobs: list[_Append], deadline: Deadline) -> None:
+def _commit_all(jobs: list[_Append], deadline: Deadline) -> None:
     """Commit jobs, those with rows in one version, and tell each of them what came of it."""
+    jobs = found(jobs)
+    if not jobs:
+        return
+    place = jobs[0].place
     try:
         head = place.open(to_write=True)
         with translated(place.name, place.secrets):
             schema, columns = head.schema, head.lance_schema
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
-        fail(place, jobs, error)
+        fail(jobs, error)
         return
     for job in jobs:
         if job.known is not None:
             job.error = None if job.known == columns else _changed(place)
             continue
         try:
-            job.read(place, head, schema)
+            job.read(head, schema)
         except BaseException as error:  # noqa: BLE001 - raised again by the one it belongs to
             job.error = error
     left = [job for job in jobs if not job.done]
     full = [job for job in left if job.write.rows_inserted]
     for group in ([full] if full else []) + [[job] for job in left if job not in full]:
-        _commit_group(place, group, head, columns, deadline)
+        _commit_group(place, group, head, schema, columns, deadline)
 
 
 def _changed(place: Place) -> CommitConflict:
@@ -102,14 +134,18 @@ def _changed(place: Place) -> CommitConflict:
 
 
 def _commit_group(
-    place: Place, jobs: list[_Append], handle: lance.LanceDataset, columns: Any, deadline: Deadline
+    place: Place,
+    jobs: list[_Append],
+    handle: lance.LanceDataset,
+    schema: pa.Schema,
+    columns: Any,
+    deadline: Deadline,
 ) -> None:
     """Commit jobs in one version."""
-    import pyarrow as pa
     from lance import LanceOperation
 
     first = jobs[0]
-    batches = [batch for job in jobs for batch in job.batches]
+    rows = [job.rows for job in jobs if job.rows]
     shared: list[Any] = []
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
@@ -117,8 +153,8 @@ def _commit_group(
             return None
         if head is not handle and head.lance_schema != columns:
             raise _changed(place)
-        if batches and not shared:
-            shared.extend(write_files(place, pa.Table.from_batches(batches), handle))
+        if rows and not shared:
+            shared.extend(write_files(place, _as_one(rows, schema), handle))
         fragments = [*(f for job in jobs for f in job.fragments), *shared]
         return Attempt(
             LanceOperation.Append(fragments),
@@ -137,9 +173,16 @@ def _commit_group(
         if isinstance(error, InvalidInput) and jobs[1:]:
             # The rows of one are at fault, and the others do not have to know of it.
             for job in jobs:
-                _commit_group(place, [job], handle, columns, deadline)
+                _commit_group(place, [job], handle, schema, columns, deadline)
         else:
-            fail(place, jobs, error)
+            fail(jobs, error)
         return
-    for job, receipt in zip(jobs, receipts_of([job.write for job in jobs], made), strict=True):
-        job.receipt = receipt
+    acknowledge(jobs, receipts_of([job.write for job in jobs], made))
+
+
+def _as_one(rows: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Return rows as one table, in one piece: what Lance does costs by the piece."""
+    import pyarrow as pa
+
+    whole = rows[0] if len(rows) == 1 else pa.concat_tables(rows).combine_chunks()
+    return pa.Table.from_arrays(whole.columns, schema=schema)

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from weakref import WeakSet
 
 from pennon.errors import (
@@ -62,6 +62,7 @@ class LanceBase:
         self._touched: OrderedDict[Id, float] = OrderedDict()
         self._floor = time.monotonic()
         self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
+        self._proves = isinstance(namespace, SelfProven)
         self._proven: set[tuple[str, str]] = set()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -79,8 +80,22 @@ class LanceBase:
     def _place(self, table: IdLike, branch: str = MAIN) -> Place:
         """Return the branch of a table as it is now."""
         check_branch(branch)
-        info = self._namespace.describe_table(self._id(table))
+        id, asked = self._id(table), time.monotonic()
+        info = self._namespace.describe_table(id)
+        self._remember(id, asked, info)
         return Place.of(self._namespace, info, branch)
+
+    def _last_place(self, table: IdLike) -> Place | None:
+        """Return where a table was when it was looked for last; None if it never was."""
+        known = self._found.get(self._id(table))
+        return None if known is None else Place.of(self._namespace, known[1])
+
+    def _remember(self, id: Id, asked: float, info: TableInfo) -> None:
+        with self._lock:
+            self._found[id] = asked, info
+            self._found.move_to_end(id)
+            while len(self._found) > _MOST:
+                self._found.popitem(last=False)
 
     def _read_place(self, table: IdLike, branch: str = MAIN) -> Place:
         """Return the branch of a table for a read: as old as the consistency allows."""
@@ -94,11 +109,7 @@ class LanceBase:
             known = self._found.get(id)
         if known is None or known[0] < oldest:
             known = asked, self._namespace.describe_table(id)
-            with self._lock:
-                self._found[id] = known
-                self._found.move_to_end(id)
-                while len(self._found) > _MOST:
-                    self._found.popitem(last=False)
+            self._remember(id, *known)
         return replace(Place.of(self._namespace, known[1], branch), since=oldest)
 
     def _touch(self, table: IdLike | None) -> None:
@@ -161,8 +172,8 @@ class LanceBase:
         Raises:
             UnsafeStore: It is not.
         """
-        if isinstance(self._namespace, SelfProven):
-            self._namespace.certify()
+        if self._proves:
+            cast("SelfProven", self._namespace).certify()
             return
         above = replace(place.uri, path=place.uri.path.rpartition("/")[0] or "/")
         key = str(above), place.options.principal

@@ -8,15 +8,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pennon.errors import CommitConflict, OutcomeUnknown
+from pennon.errors import CommitConflict, OutcomeUnknown, PennonError
+from pennon.namespaces.abc import Id, Namespace
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.history import Write, forget
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 
-__all__ = ["FEW_BYTES", "FEW_ROWS", "Job", "fail", "is_small", "passed", "receipts_of"]
+__all__ = [
+    "FEW_BYTES",
+    "FEW_ROWS",
+    "Job",
+    "Moved",
+    "acknowledge",
+    "fail",
+    "found",
+    "is_small",
+    "passed",
+    "receipts_of",
+]
 
 FEW_BYTES = 256 << 10
 """Bytes of a write at most that waits for others with its rows in memory."""
@@ -29,6 +42,10 @@ class Job:
     """A write that somebody does for the one who waits for it."""
 
     asked: Asked
+    place: Place
+    """Where its caller takes the table to be."""
+    namespace: Namespace | None = None
+    """Who is to be asked whether it is there, before and after; None if the caller asks."""
     receipt: CommitReceipt | None = None
     """Set when all is done: whoever waits for it goes at once."""
     error: BaseException | None = None
@@ -43,12 +60,61 @@ class Job:
         return type(other) is type(self)
 
 
+_J = TypeVar("_J", bound=Job)
+
+
+class Moved(Exception):
+    """A table is not where the caller of a write takes it to be: the caller has to look."""
+
+
+def found(jobs: list[_J]) -> list[_J]:
+    """Return the jobs whose tables are there, and tell the others; one look serves all of a name.
+
+    It is a look for each of them: they came before it.
+    """
+    there: dict[tuple[int, Id], Place | None] = {}
+    for job in jobs:
+        if job.namespace is not None:
+            name = id(job.namespace), job.place.info.id
+            if name not in there:
+                there[name] = _now(job.namespace, job.place)
+            job.place = there[name] or job.place
+            job.error = None if there[name] else Moved()
+    return [job for job in jobs if not job.done]
+
+
+def _now(namespace: Namespace, place: Place) -> Place | None:
+    """Return a place as the catalog describes it now; None if it leads elsewhere."""
+    try:
+        info = namespace.describe_table(place.info.id)
+        return Place.of(namespace, info) if info.location == place.info.location else None
+    except PennonError:
+        return None  # What it is, the caller's own look will tell.
+
+
+def acknowledge(jobs: list[_J], receipts: list[CommitReceipt]) -> None:
+    """Give jobs their receipts, once their names are seen to lead to the table still."""
+    there: set[tuple[int, Id]] = set()
+    for job, receipt in zip(jobs, receipts, strict=True):
+        if job.namespace is not None:
+            name = id(job.namespace), job.place.info.id
+            if name not in there:
+                try:
+                    check_mapping(job.namespace, job.place, job.asked.write_id)
+                except Exception as error:  # noqa: BLE001 - raised again by the one it belongs to
+                    job.error = error
+                    continue
+                there.add(name)
+        job.receipt = receipt
+
+
 def is_small(data: Any) -> bool:
     """Whether whoever does a write can read its rows as well, without keeping others long."""
     import pyarrow as pa
 
     if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return data.nbytes <= FEW_BYTES
+        # The buffers, of which the rows may be a part, are counted much faster than the rows.
+        return data.get_total_buffer_size() <= FEW_BYTES or data.nbytes <= FEW_BYTES
     if isinstance(data, Mapping):
         return all(isinstance(v, Sized) and len(v) <= FEW_ROWS for v in data.values())
     if isinstance(data, (list, tuple)):
@@ -56,40 +122,33 @@ def is_small(data: Any) -> bool:
     return False
 
 
-_J = TypeVar("_J", bound=Job)
-
-
-def passed(
-    place: Place, job: _J, deadline: Deadline, work: Callable[[list[_J]], None]
-) -> CommitReceipt:
+def passed(job: _J, deadline: Deadline, work: Callable[[list[_J]], None]) -> CommitReceipt:
     """Wait until a job is done, or do it with all that can be done along with it.
 
     Args:
-        place: The table.
         job: The write.
         deadline: When to give up waiting.
         work: Does jobs, this one the first of them, and tells each of them what came of it.
     """
-    with lane_of(place) as lane:
+    with lane_of(job.place) as lane:
 
         def chosen(other: Any) -> bool:
             alone = lane.depth > 1 or {job.asked.message, other.asked.message} != {None}
             return other is job or (not alone and job.joins(other))
 
-        lane.put(job)
         try:
-            with lane.passing(deadline, lambda: job.done) as entered:
+            with lane.passing(deadline, job) as entered:
                 if entered:
                     with lane.together(chosen) as jobs:
                         if job in jobs:
                             work([job, *(other for other in jobs if other is not job)])
                         else:
                             # Whoever took it was interrupted.
-                            job.error = _unsettled(place, job)
+                            job.error = _unsettled(job)
         except CommitConflict:
-            if not lane.take(job):
+            if not lane.take(job) and not job.done:
                 # Whoever took it is not back yet.
-                raise _unsettled(place, job) from None
+                raise _unsettled(job) from None
             raise
         except BaseException:
             lane.take(job)
@@ -120,24 +179,24 @@ def receipts_of(writes: list[Write], made: CommitReceipt) -> list[CommitReceipt]
     return [made, *others]
 
 
-def fail(place: Place, jobs: list[Any], error: BaseException) -> None:
+def fail(jobs: list[Any], error: BaseException) -> None:
     """Tell jobs, the first of which is the caller's, what a failure of their commit means."""
     jobs[0].error = error
     for job in jobs[1:]:
         if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
-            job.error = _unsettled(place, job)
+            job.error = _unsettled(job)
             continue
         if job.asked.repeated:
-            forget(place, job.asked.identity())
+            forget(job.place, job.asked.identity())
         # Raised by several threads, one exception would gather the frames of all.
         job.error = copy.copy(error)
 
 
-def _unsettled(place: Place, job: Job) -> OutcomeUnknown:
+def _unsettled(job: Job) -> OutcomeUnknown:
     operation, write_id = job.asked.operation, job.asked.write_id
     return OutcomeUnknown(
-        f"The {operation} of {place.name} could not be settled in time; repeat it with "
+        f"The {operation} of {job.place.name} could not be settled in time; repeat it with "
         f"write_id={write_id!r}.",
-        table=place.info.id,
+        table=job.place.info.id,
         write_id=write_id,
     )

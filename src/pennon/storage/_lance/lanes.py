@@ -1,6 +1,8 @@
 """Write lanes: one per table and branch in a process, so that its writers do not race each other.
 
-A lane exists only while somebody is in it or waits for it.
+A lane exists only while somebody is in it or waits for it. Whoever waits sleeps until it is handed
+the lane, or its job is done by another: threads that wake for nothing would keep the one that
+commits from running.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from typing import Any
 
 from pennon.errors import CommitConflict
@@ -19,8 +22,27 @@ from pennon.storage._lance.places import Place
 __all__ = ["Lane", "lane_of", "one_at_a_time"]
 
 
+def _closed() -> threading.Lock:
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """Somebody who wants to pass."""
+
+    job: Any
+    thread: int = field(default_factory=threading.get_ident)
+    gate: threading.Lock = field(default_factory=_closed)
+    """Opened once, when there is nothing left to wait for."""
+    entered: bool = False
+    over: bool = False
+    """Whether another one did the job."""
+
+
 class Lane:
-    """Where the writers of one table pass one after the other.
+    """Where the writers of one table pass one after the other, in the order in which they came.
 
     Attributes:
         waiting: Jobs that the next one to pass does for all.
@@ -35,60 +57,72 @@ class Lane:
         self._place = place
         self._owner: int | None = None
         self._lock = threading.Lock()
-        self._left = threading.Condition(self._lock)
-        self._came = threading.Condition(self._lock)
+        self._turns: list[_Turn] = []
         self._together = 1, 1
-        self._enough = 1
         self._took = 0.0
+        self._awaited: tuple[int, threading.Lock] | None = None
 
     @contextlib.contextmanager
-    def passing(
-        self, deadline: Deadline, done: Callable[[], bool] = lambda: False
-    ) -> Generator[bool]:
+    def passing(self, deadline: Deadline, job: Any = None) -> Generator[bool]:
         """Wait for everybody before, and keep everybody after waiting; re-entrant in a thread.
 
         Args:
             deadline: When to give up.
-            done: Whether there is nothing left to wait for, because another one did it.
+            job: What whoever passes before may do as well, and then says to be ``done``.
 
         Yields:
-            Whether the caller is in: not if it is done.
+            Whether the caller is in: not if the job is done.
 
         Raises:
             CommitConflict: The deadline came first.
         """
-        me = threading.get_ident()
+        turn = _Turn(job)
+        try:
+            self._enter(turn, deadline)
+            yield turn.entered
+        finally:
+            if not turn.over:
+                self._leave(turn)
 
-        def may() -> bool:
-            return not self.depth or self._owner == me or done()
-
+    def _enter(self, turn: _Turn, deadline: Deadline) -> None:
         with self._lock:
-            if not self._left.wait_for(may, min(deadline.remaining, threading.TIMEOUT_MAX)):
+            if turn.job is not None:
+                self.waiting.append(turn.job)
+                if self._awaited is not None and len(self.waiting) >= self._awaited[0]:
+                    self._awaited[1].release()
+                    self._awaited = None
+            if not self.depth or self._owner == turn.thread:
+                self._let(turn)
+                return
+            self._turns.append(turn)
+        if turn.gate.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+            return
+        with self._lock:
+            if not turn.entered and not turn.over:
                 raise CommitConflict(
                     f"Other writers of this process kept {self._place.name} busy until the "
                     "deadline; raise deadline=, or retry.",
                     table=self._place.info.id,
                 )
-            entered = not done()
-            if entered:
-                self._owner = me
-                self.depth += 1
-        try:
-            yield entered
-        finally:
-            if entered:
-                with self._lock:
-                    self.depth -= 1
-                    if not self.depth:
-                        self._owner = None
-                        self._left.notify_all()
 
-    def put(self, job: Any) -> None:
-        """Leave a job for the next one to pass."""
+    def _let(self, turn: _Turn) -> None:
+        self._owner = turn.thread
+        self.depth += 1
+        turn.entered = True
+
+    def _leave(self, turn: _Turn) -> None:
         with self._lock:
-            self.waiting.append(job)
-            if len(self.waiting) >= self._enough:
-                self._came.notify()
+            if not turn.entered:
+                if turn in self._turns:
+                    self._turns.remove(turn)
+                return
+            self.depth -= 1
+            if not self.depth:
+                self._owner = None
+                if self._turns:
+                    after = self._turns.pop(0)
+                    self._let(after)
+                    after.gate.release()
 
     def take(self, job: Any) -> bool:
         """Take a job back; False if somebody does it already."""
@@ -105,18 +139,45 @@ class Lane:
         Those who were served together come back together. So if there were several the last two
         times, they are waited for, half as long as the last took at most.
         """
+        self._gather(chosen)
         with self._lock:
-            self._enough = max(self._together)
-            self._came.wait_for(
-                lambda: sum(map(chosen, self.waiting)) >= self._enough,
-                min(self._took / 2, _PATIENCE),
-            )
             taken = [job for job in self.waiting if chosen(job)]
-            self.waiting = [job for job in self.waiting if job not in taken]
+            gone = set(taken)
+            self.waiting = [job for job in self.waiting if job not in gone]
         begin = time.monotonic()
-        yield taken
-        self._together = self._together[1], len(taken)
-        self._took = time.monotonic() - begin
+        try:
+            yield taken
+        finally:
+            self._took = time.monotonic() - begin
+            self._together = self._together[1], len(taken)
+            self._wake()
+
+    def _gather(self, chosen: Callable[[Any], bool]) -> None:
+        """Wait for those who were served together, while they come one soon after the other."""
+        most, came = max(self._together), 0
+        pause = min(self._took / 2, _PATIENCE)
+        end = time.monotonic() + 2 * pause
+        while True:
+            with self._lock:
+                there = sum(map(chosen, self.waiting))
+                if there >= most or there == came or time.monotonic() >= end:
+                    self._awaited = None
+                    return
+                came, gate = there, _closed()
+                self._awaited = len(self.waiting) + most - there, gate
+            gate.acquire(timeout=pause)
+
+    def _wake(self) -> None:
+        """Let those go whose jobs are done."""
+        with self._lock:
+            left: list[_Turn] = []
+            for turn in self._turns:
+                if turn.job is None or not turn.job.done:
+                    left.append(turn)
+                    continue
+                turn.over = True
+                turn.gate.release()
+            self._turns = left
 
 
 _PATIENCE = 0.05

@@ -63,8 +63,8 @@ def merge(
         def ready(head: lance.LanceDataset, rows: pa.Table, job: Upsert) -> Attempt | None:
             return _prepare(place, head, rows, job.key, rules, job.asked)
 
-        mine = Upsert(asked=asked, data=data, on=on)
-        return passed(place, mine, deadline, lambda js: upsert_all(place, js, ready, deadline))
+        mine = Upsert(asked=asked, place=place, data=data, on=on)
+        return passed(mine, deadline, lambda js: upsert_all(place, js, ready, deadline))
     # The data fitted the table when they were merged, whatever it is by now.
     handle = (place.open_or_none(found.version) if found else None) or place.open(to_write=True)
     with translated(place.name, place.secrets):

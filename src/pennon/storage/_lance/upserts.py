@@ -85,7 +85,7 @@ def upsert_all(place: Place, jobs: list[Upsert], prepare: Prepare, deadline: Dea
         with translated(place.name, place.secrets):
             schema = handle.schema
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
-        fail(place, jobs, error)
+        fail(jobs, error)
         return
     for job in jobs:
         try:
@@ -138,7 +138,7 @@ def _upsert(
             for job in jobs:
                 _upsert(place, [job], prepare, deadline)
         else:
-            fail(place, jobs, error)
+            fail(jobs, error)
         return
     late = made.version > base + 1
     for job, receipt in zip(jobs, receipts_of(writes, made), strict=True):

@@ -25,6 +25,7 @@ from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.durability import keep
 from pennon.storage._lance.history import find
+from pennon.storage._lance.jobs import Moved, is_small
 from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
 from pennon.storage._lance.places import Place
@@ -64,7 +65,7 @@ class LanceWrites(LanceBase, Writes):
         if check_keys:
             return self._merge(table, data, None, NEW_KEYS, branch, asked)
         if mode == "append":
-            return self._once(table, branch, asked, lambda place: append(place, data, asked))
+            return self._append(table, data, branch, asked)
         return self._once(
             table,
             branch,
@@ -205,6 +206,21 @@ class LanceWrites(LanceBase, Writes):
         return self._once(
             table, branch, asked, lambda place: merge(place, data, on, rules, asked), again
         )
+
+    def _append(self, table: IdLike, data: Any, branch: str, asked: Asked) -> CommitReceipt:
+        """Append rows; whoever commits a few for several callers looks for the table for all."""
+        place = self._last_place(table)
+        if place is None or asked.repeated or branch != MAIN or not is_small(data):
+            return self._once(table, branch, asked, lambda place: append(place, data, asked))
+        self._prove(place)
+        try:
+            with self._unless_dropped([place], CommitConflict):
+                receipt = append(place, data, asked, self._namespace)
+                if asked.durability == "disk":
+                    keep(self._namespace, place, receipt)
+                return receipt
+        except Moved:
+            return self._once(table, branch, asked, lambda place: append(place, data, asked))
 
     def _asked(
         self,
