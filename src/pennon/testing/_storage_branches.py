@@ -20,6 +20,7 @@ from pennon.errors import (
     VersionNotFound,
 )
 from pennon.storage.abc import BranchInfo, StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["BranchCases"]
 
@@ -41,11 +42,8 @@ def three_versions(backend: StorageBackend) -> None:
     backend.write("t", [{"id": 3}])
 
 
-class BranchCases:
+class BranchCases(StorageCases):
     """Cases on branches, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def test_branches_are_made_and_listed(self, backend: StorageBackend) -> None:
         three_versions(backend)

@@ -10,6 +10,7 @@ import pytest
 from pennon.errors import NotFound, Unsupported
 from pennon.storage.abc import ColumnChange, ScanRequest, StorageBackend
 from pennon.storage.abc.capabilities import operations
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["CapabilityCases"]
 
@@ -100,7 +101,7 @@ _CALLS: dict[str, Callable[[StorageBackend], object]] = {
 """A call of every operation, in an order in which all of them can succeed."""
 
 
-class CapabilityCases:
+class CapabilityCases(StorageCases):
     """What a backend says it can do, it does; what it leaves out, it refuses."""
 
     def test_what_is_left_out_is_refused_and_the_rest_works(self, backend: StorageBackend) -> None:

@@ -18,13 +18,14 @@ from pennon.errors import (
     TableNotFound,
 )
 from pennon.storage.abc import StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["ColumnCases"]
 
 ROWS = [{"id": 1, "n": 10}, {"id": 2, "n": None}, {"id": 3, "n": 30}]
 
 
-class ColumnCases:
+class ColumnCases(StorageCases):
     """What every backend does with columns."""
 
     def made(self, backend: StorageBackend) -> Any:

@@ -12,13 +12,14 @@ import pytest
 from pennon import ColumnChange, col
 from pennon.errors import DuplicateKey, InvalidFilter, InvalidInput, InvalidName, InvalidOption
 from pennon.storage.abc import StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["EdgeCases"]
 
 UTC = dt.UTC
 
 
-class EdgeCases:
+class EdgeCases(StorageCases):
     """Cases that were wrong once on some backend."""
 
     def test_times_finer_than_their_column(self, backend: StorageBackend) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pennon.errors import BranchNotFound, InvalidState, TableNotFound, Unsupported
 from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["FreshnessCases"]
 
@@ -18,11 +19,8 @@ def _ids(backend: StorageBackend, table: str = "t", **where: Any) -> list[int]:
     )
 
 
-class FreshnessCases:
+class FreshnessCases(StorageCases):
     """Reads are fresh, and snapshots stand still."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     # -- fresh -------------------------------------------------------------------------------------
 

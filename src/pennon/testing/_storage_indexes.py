@@ -17,6 +17,7 @@ from pennon.errors import (
 )
 from pennon.storage.abc import ColumnChange, IndexProgress, ScanRequest, StorageBackend
 from pennon.storage.indexing import BTree, FullText, IvfFlat, IvfPq, VectorIndex, ZoneMap
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused
 
 __all__ = ["IndexCases"]
@@ -41,11 +42,8 @@ def rows(first: int = 0, count: int = COUNT) -> Any:
     )
 
 
-class IndexCases:
+class IndexCases(StorageCases):
     """Cases on indexes, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def names(self, backend: StorageBackend, table: str = "t", **ref: Any) -> list[str]:
         """Return the names of the indexes of a table."""

@@ -9,6 +9,7 @@ import pytest
 
 from pennon.errors import BranchNotFound, InvalidOption, TableNotFound
 from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_writes import ids, keyed, refused
 
 __all__ = ["MaintenanceCases"]
@@ -22,11 +23,8 @@ def many_fragments(backend: StorageBackend) -> None:
     backend.delete_rows("t", "id < 2")
 
 
-class MaintenanceCases:
+class MaintenanceCases(StorageCases):
     """Cases on durability and maintenance, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     # -- durability --------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from pennon.errors import (
 )
 from pennon.expr import col
 from pennon.storage.abc import CommitReceipt, StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["MergeCases"]
 
@@ -61,11 +62,8 @@ def keyed(*keys: str) -> Any:
     return with_primary_key(schema, list(keys or ("id",)))
 
 
-class MergeCases:
+class MergeCases(StorageCases):
     """Cases on merges, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def test_upsert(self, backend: StorageBackend) -> None:
         backend.create_table("t", STOCK, schema=keyed())

@@ -15,16 +15,14 @@ from pennon.errors import (
     VersionNotFound,
 )
 from pennon.storage.abc import StorageBackend
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused, three_versions
 
 __all__ = ["MetadataCases"]
 
 
-class MetadataCases:
+class MetadataCases(StorageCases):
     """Cases on metadata, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def test_stats_follow_the_rows(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": n} for n in range(10)])

@@ -20,6 +20,7 @@ from pennon.errors import (
 )
 from pennon.expr import col, lit
 from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused, three_versions
 
 __all__ = ["ReadCases"]
@@ -34,7 +35,7 @@ MIXED: list[dict[str, Any]] = [
 ]
 
 
-class ReadCases:
+class ReadCases(StorageCases):
     """Cases on reading, mixed into the suite."""
 
     def scanned(self, backend: StorageBackend, name: str, **options: Any) -> list[Any]:

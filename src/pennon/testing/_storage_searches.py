@@ -28,6 +28,7 @@ from pennon.storage.abc import (
 )
 from pennon.storage.indexing import FullText
 from pennon.storage.searching import Boolean, Boost, Match, Phrase, Weighted
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused
 
 __all__ = ["SearchCases"]
@@ -62,7 +63,7 @@ def ids(found: Any) -> list[int]:
     return found["id"].to_pylist()
 
 
-class SearchCases:
+class SearchCases(StorageCases):
     """Cases on searches, mixed into the suite."""
 
     # -- vectors -----------------------------------------------------------------------------------

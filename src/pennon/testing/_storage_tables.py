@@ -20,16 +20,14 @@ from pennon.errors import (
 )
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import primary_key
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused
 
 __all__ = ["TableCases"]
 
 
-class TableCases:
+class TableCases(StorageCases):
     """Cases on the life of tables, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def test_table_names_are_those_with_data(self, backend: StorageBackend) -> None:
         backend.namespace.create_namespace("team")

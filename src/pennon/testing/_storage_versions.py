@@ -14,16 +14,14 @@ from pennon.errors import (
     VersionNotFound,
 )
 from pennon.storage.abc import ScanRequest, StorageBackend
+from pennon.testing._storage_base import StorageCases
 from pennon.testing._storage_branches import refused, three_versions
 
 __all__ = ["VersionCases"]
 
 
-class VersionCases:
+class VersionCases(StorageCases):
     """Cases on versions, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     def test_rows_keep_their_ids(self, backend: StorageBackend) -> None:
         def ids(**where: Any) -> dict[int, int]:

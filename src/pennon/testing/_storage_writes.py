@@ -20,6 +20,7 @@ from pennon.errors import (
 )
 from pennon.expr import col, lit
 from pennon.storage.abc import CommitReceipt, ScanRequest, StorageBackend
+from pennon.testing._storage_base import StorageCases
 
 __all__ = ["WriteCases"]
 
@@ -71,11 +72,8 @@ def keyed() -> Any:
     )
 
 
-class WriteCases:
+class WriteCases(StorageCases):
     """Cases on changing rows, mixed into the suite."""
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        raise NotImplementedError
 
     # -- overwrite ---------------------------------------------------------------------------------
 

@@ -71,15 +71,6 @@ class StorageBackendSuite(
                 return pennon.open(backend.namespace.root)
     """
 
-    @pytest.fixture
-    def backend(self) -> Iterator[StorageBackend]:
-        """Override: a backend without tables."""
-        raise NotImplementedError("Override the fixture 'backend' with one that has no tables.")
-
-    def reopen(self, backend: StorageBackend) -> StorageBackend:
-        """Override: another backend on the same tables that shares no cache with the first."""
-        raise NotImplementedError(f"Override reopen() to open {backend!r} once more.")
-
     def rows(self, backend: StorageBackend, request: Any, by: str | None = "id") -> list[Any]:
         """Return what a scan delivers, sorted."""
         found = backend.scan(request).read_all().to_pylist()
