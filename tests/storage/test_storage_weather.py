@@ -313,6 +313,40 @@ def test_a_drop_under_an_append(
     assert direct.scan("t").read_all().to_pylist() == [{"other": 1}]
 
 
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [(lambda db: db.count_rows("t"), 3), (lambda db: db.table_exists("t"), True)],
+    ids=["count", "exists"],
+)
+def test_a_version_is_removed_between_its_listing_and_its_reading(
+    s3_root: TestRoot,
+    through: TestRoot,
+    proxy: RecordingProxy,
+    call: Callable[[StorageBackend], Any],
+    answer: Any,
+) -> None:
+    """By another tool, as soon as it is not the newest any more."""
+    direct = opened(s3_root)
+    direct.create_table("t", [{"n": 0}])
+    rule = proxy.stall(method="GET", path=table_path(direct, FIRST))
+    found: list[Any] = []
+
+    def read() -> None:
+        try:
+            found.append(call(opened(through)))
+        except PennonError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    rule.wait()
+    direct.write("t", ROWS)
+    clean(s3_root, direct)
+    rule.release()
+    thread.join(60)
+    assert found == [answer]
+
+
 @pytest.fixture(autouse=True)
 def _healed(proxy: RecordingProxy) -> Iterator[None]:
     yield

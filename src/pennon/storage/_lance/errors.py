@@ -38,7 +38,15 @@ from pennon.errors import (
     redact,
 )
 
-__all__ = ["Meaning", "excerpt", "is_lance_error", "meaning", "translate", "translated"]
+__all__ = [
+    "Meaning",
+    "excerpt",
+    "is_lance_error",
+    "meaning",
+    "missing_manifest",
+    "translate",
+    "translated",
+]
 
 Meaning = Literal[
     "absent",
@@ -129,6 +137,7 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("corrupt", re.compile(_CORRUPT)),
     ("unreachable", re.compile(_UNREACHABLE)),
 )
+_MANIFEST = re.compile(r"_versions/\S+?\.manifest")
 _KEYS = re.compile(r".*with key values: ")
 _PREFIX = re.compile(
     r"^(?:External error: |Invalid user input: |LanceError\(\w+\): |C Data interface error: )+"
@@ -151,6 +160,12 @@ def meaning(error: BaseException) -> Meaning:
         if pattern.search(text):
             return what
     return "unknown_fate" if type(error).__name__ == "PanicException" else "other"
+
+
+def missing_manifest(error: BaseException) -> str | None:
+    """Return the file of the version whose absence an error of Lance tells of."""
+    found = _MANIFEST.search(str(error)) if meaning(error) == "no_version" else None
+    return found and found[0]
 
 
 def translate(error: BaseException, table: str, secrets: Iterable[str] = ()) -> PennonError:

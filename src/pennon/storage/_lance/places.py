@@ -13,7 +13,7 @@ from pennon.errors import BranchNotFound, TableNotFound, VersionNotFound
 from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
-from pennon.storage._lance.errors import translated
+from pennon.storage._lance.errors import missing_manifest, translated
 from pennon.storage._lance.handles import Handles, Kept
 from pennon.storage.refs import MAIN, Ref
 from pennon.uri import Uri, parse_uri
@@ -146,12 +146,21 @@ class Place:
     def _open(self, version: int | None = None) -> lance.LanceDataset:
         import lance
 
-        return lance.dataset(
-            self.location,
-            version=version,
-            storage_options=self.storage_options,
-            session=self.session,
-        )
+        missed = ""
+        while True:
+            try:
+                return lance.dataset(
+                    self.location,
+                    version=version,
+                    storage_options=self.storage_options,
+                    session=self.session,
+                )
+            except Exception as error:
+                # The newest version of a listing may be an old one, and removed, when it is read.
+                found = version is None and missing_manifest(error)
+                if not found or found == missed:
+                    raise
+                missed = found
 
     def open_at(self, ref: Ref) -> lance.LanceDataset:
         """Return a new handle on a state of this branch, or on the one a tag names.
