@@ -137,7 +137,7 @@ def _open(data: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
         known = getattr(data, "projected_schema", None) or getattr(data, "schema", None)
         if isinstance(known, pa.Schema):
             return pa.RecordBatchReader.from_batches(known, _batches(data.to_batches()))
-    if isinstance(data, (list, tuple)) and all(isinstance(row, Mapping) for row in data):
+    if isinstance(data, (list, tuple)) and any(isinstance(row, Mapping) for row in data or ({},)):
         return _from_dicts(data, schema)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
         return _from_batches(data, schema)
@@ -169,24 +169,47 @@ def _chosen(schema: pa.Schema | None, names: Iterable[str]) -> pa.Schema | None:
     return pa.schema([schema.field(n) for n in known])
 
 
-def _from_rows(make: Callable[[], pa.Table]) -> pa.RecordBatchReader:
+def _array(name: str, values: Any, schema: pa.Schema | None) -> Any:
+    """Return the values of one column as the schema has it, or as Arrow understands them."""
     import pyarrow as pa
 
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    kind = None if schema is None else schema.field(name).type
+    if kind is not None and isinstance(values, (list, tuple)):
+        _check_whole(name, kind, values)
     try:
-        return make().to_reader()
+        return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         text = str(error).split("\n", maxsplit=1)[0]
-        raise SchemaMismatch(f"The rows do not make columns of one type each: {text}.") from error
+        what = "values of one type" if kind is None else f"values that are {kind}"
+        raise SchemaMismatch(
+            f"The column {name!r} does not hold {what}: {text}.", columns=(name,)
+        ) from error
 
 
 def _from_columns(data: Mapping[str, Any], schema: pa.Schema | None) -> pa.RecordBatchReader:
     import pyarrow as pa
 
+    for name, values in data.items():
+        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+            raise InvalidInput(
+                f"A dict maps columns to all their values, but {name!r} to a "
+                f"{type(values).__name__}; put a single row into a list."
+            )
     chosen = _chosen(schema, data)
-    for field in chosen or ():
-        if isinstance(data[field.name], (list, tuple)):
-            _check_whole(field.name, field.type, data[field.name])
-    return _from_rows(lambda: pa.table(dict(data), schema=chosen))
+    columns = [_array(name, values, chosen) for name, values in data.items()]
+    try:
+        return pa.table(columns, names=_names(data)).to_reader()
+    except pa.ArrowException as error:
+        raise InvalidInput(f"The dict holds no columns of one length ({error}).") from error
+
+
+def _names(keys: Iterable[Any]) -> list[str]:
+    names = list(dict.fromkeys(keys))
+    if any(not isinstance(name, str) for name in names):
+        raise InvalidInput("The keys of the dicts are names of columns; make them strings.")
+    return names
 
 
 def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
@@ -196,25 +219,19 @@ def _from_dicts(rows: Any, schema: pa.Schema | None) -> pa.RecordBatchReader:
         if schema is None:
             raise InvalidInput("An empty list has no columns; pass schema= as well.")
         return schema.empty_table().to_reader()
-    names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-    if any(not isinstance(name, str) for name in names):
-        raise InvalidInput("The keys of the dicts are names of columns; make them strings.")
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise InvalidInput(
+                f"A row is a {type(row).__name__}, and others are dicts; make it one."
+            )
+    names = _names(itertools.chain.from_iterable(rows))
     chosen = _chosen(schema, names)
-    for field in chosen or ():
-        _check_whole(field.name, field.type, [r.get(field.name) for r in rows])
-    return _from_rows(
-        lambda: pa.table(
-            [
-                pa.array([r.get(n) for r in rows], None if chosen is None else chosen.field(n).type)
-                for n in names
-            ],
-            names=names,
-        )
-    )
+    columns = [_array(name, [row.get(name) for row in rows], chosen) for name in names]
+    return pa.table(columns, names=names).to_reader()
 
 
 def _check_whole(name: str, kind: pa.DataType, values: Iterable[Any]) -> None:
-    """Refuse fractions where there is no room for them: Arrow cuts those of Python's numbers."""
+    """Refuse what Arrow cuts off: fractions of Python's numbers, and fields a struct lacks."""
     import pyarrow as pa
 
     types = pa.types
@@ -226,12 +243,26 @@ def _check_whole(name: str, kind: pa.DataType, values: Iterable[Any]) -> None:
                     columns=(name,),
                 )
     elif types.is_struct(kind):
-        parts = [v for v in values if isinstance(v, Mapping)]
-        for part in kind:
-            _check_whole(name, part.type, [v.get(part.name) for v in parts])
+        _check_fields(name, kind, [v for v in values if isinstance(v, Mapping)])
+    elif types.is_map(kind):
+        maps = (v.items() if isinstance(v, Mapping) else v for v in values)
+        pairs = [p for m in maps if isinstance(m, Iterable) for p in m if isinstance(p, tuple)]
+        for place, part in enumerate((kind.key_type, kind.item_type)):
+            _check_whole(name, part, [p[place] for p in pairs if len(p) == 2])  # noqa: PLR2004
     elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         lists = (v for v in values if isinstance(v, (list, tuple)))
         _check_whole(name, kind.value_type, itertools.chain.from_iterable(lists))
+
+
+def _check_fields(name: str, kind: pa.DataType, values: list[Mapping[str, Any]]) -> None:
+    known = {part.name for part in kind}
+    for key in itertools.chain.from_iterable(values):
+        if key not in known:
+            raise SchemaMismatch(
+                f"The column {name!r} is {kind}, which has no field {key!r}.", columns=(name,)
+            )
+    for part in kind:
+        _check_whole(name, part.type, [v.get(part.name) for v in values])
 
 
 def _from_batches(data: Iterable[Any], schema: pa.Schema | None) -> pa.RecordBatchReader:
@@ -275,7 +306,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if types.is_binary_view(kind):
         return pa.binary()
     if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
+        return pa.dictionary(kind.index_type, _plain(kind.value_type))  # Lance keeps no order
     if types.is_map(kind):
         return pa.map_(_plain(kind.key_type), kind.item_field.with_type(_plain(kind.item_type)))
     if types.is_fixed_size_list(kind):
@@ -416,12 +447,28 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if array.type.equals(field.type):
         return array
     try:
-        return array.cast(field.type)
+        found = _without_views(array).cast(field.type)
+        found.validate()  # what the cast made of list views in other types
     except pa.ArrowException as error:
         raise SchemaMismatch(
             f"The column {field.name!r} is {array.type} and cannot become {field.type}: {error}.",
             columns=(field.name,),
         ) from error
+    return found
+
+
+def _without_views(array: Any) -> Any:
+    """Return a list view, and list views in it, as a list: Arrow's cast lacks the last offset."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute
+    if not (pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type)):
+        return array
+    lengths = compute.fill_null(compute.list_value_length(array), 0)
+    ends = pa.concat_arrays([pa.array([0], lengths.type), compute.cumulative_sum(lengths)])
+    kind = pa.LargeListArray if pa.types.is_large_list_view(array.type) else pa.ListArray
+    return kind.from_arrays(ends, _without_views(array.flatten()), mask=array.is_null())
 
 
 def _converted(

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Literal, NoReturn, TypeGuard, final
+from typing import Any, Literal, NoReturn, TypeGuard, final, get_args
 
 from pennon.errors import InvalidFilter
 
@@ -24,6 +24,9 @@ __all__ = ["Expr", "Scalar", "closed", "col", "filter_sql", "listed", "lit", "va
 
 Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | dt.datetime
 """What a literal can be."""
+
+SqlType = Literal["boolean", "int", "bigint", "float", "double", "string", "date"]
+"""What a value can be cast to."""
 
 _INT64 = 2**63
 _UNKNOWN = "CAST(NULL AS BOOLEAN)"
@@ -133,7 +136,10 @@ class Expr:
         An empty list is false everywhere; a NULL in the list makes what matches nothing else
         unknown, as in SQL.
         """
-        return In(self, tuple(_scalar(v) for v in listed(values)))
+        given = listed(values)
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidFilter(f"is_in({given!r}) needs a list of values.")
+        return In(self, tuple(_scalar(v) for v in given))
 
     def between(self, low: Expr | Scalar, high: Expr | Scalar) -> Expr:
         """True from ``low`` to ``high``, both included."""
@@ -159,10 +165,15 @@ class Expr:
         """The string in lower case."""
         return Call("lower", (self,))
 
-    def cast(
-        self, to: Literal["boolean", "int", "bigint", "float", "double", "string", "date"]
-    ) -> Expr:
-        """The value as another type."""
+    def cast(self, to: SqlType) -> Expr:
+        """The value as another type.
+
+        Raises:
+            InvalidFilter: A type that is none of these.
+        """
+        if to not in get_args(SqlType):
+            words = ", ".join(map(repr, get_args(SqlType)))
+            raise InvalidFilter(f"cast({to!r}) is to no type of SQL; known: {words}.")
         return Cast(self, to)
 
 

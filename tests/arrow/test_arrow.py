@@ -148,8 +148,8 @@ def test_columns_of_one_name_are_refused() -> None:
         (pa.table({"s": ["a"]}), "lack the column 'id'"),
         (pa.table({"id": pa.array([None], pa.int64())}), "holds a NULL"),
         ([{"id": None}], "holds a NULL"),
-        ([{"id": "x"}], "do not make columns of one type"),
-        ([{"id": 2**70}], "do not make columns of one type"),
+        ([{"id": "x"}], "'id' does not hold values that are int64"),
+        ([{"id": 2**70}], "'id' does not hold values that are int64"),
     ],
 )
 def test_data_that_do_not_fit(data: Any, said: str) -> None:

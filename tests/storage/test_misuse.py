@@ -158,6 +158,10 @@ FLAGS: dict[str, Callable[[StorageBackend, Any], object]] = {
     "missing_ok": lambda db, wrong: db.drop_table("none", missing_ok=wrong),
     "all_rows": lambda db, wrong: db.delete_rows("t", "true", all_rows=wrong),
     "replace": lambda db, wrong: db.create_scalar_index("t", "id", replace=wrong),
+    "check_keys": lambda db, wrong: db.write("t", [], check_keys=wrong),
+    "with_row_id": lambda db, wrong: db.scan(ScanRequest("t", with_row_id=wrong)),
+    "compaction": lambda db, wrong: db.optimize_table("t", compaction=wrong),
+    "dry_run": lambda db, wrong: db.recover(dry_run=wrong),
     "alone": lambda db, wrong: db.optimize_table("t", alone=wrong),
     "evolve": lambda db, wrong: db.open_or_create_table("t", SCHEMA, evolve=wrong),
     "use_index": lambda db, wrong: db.vector_search("t", "v", [1.0], use_index=wrong),
@@ -182,10 +186,12 @@ SCHEMA = pa.schema({"id": pa.int64(), "s": pa.string()})
 def test_a_version_to_go_to_is_a_number(db: StorageBackend, version: Any) -> None:
     for call in (
         lambda: db.rollback_table("t", version),
+        lambda: db.rollback_table("t", 1, expected=version or 0),
+        lambda: db.replace_table_atomic("t", [], expected_version=version or 0),
         lambda: db.diff("t", version, 1),
         lambda: db.diff("t", 1, version),
     ):
-        with pytest.raises(InvalidOption, match="version"):
+        with pytest.raises(InvalidOption, match=r"version|expected"):
             call()
     assert db.get_table_version("t") == 1
 
@@ -194,10 +200,56 @@ def test_what_cannot_be_called_is_no_progress(db: StorageBackend) -> None:
     for build in (
         lambda: db.create_scalar_index("t", "id", progress=1),  # type: ignore[arg-type]
         lambda: db.update_indexes("t", progress="x"),  # type: ignore[arg-type]
+        lambda: db.add_columns("t", lambda b: b, schema=SCHEMA, progress=1),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidOption, match="progress"):
             build()
     assert db.list_indexes("t") == []
+
+
+def test_what_is_no_list_of_tables_or_no_metadata(db: StorageBackend) -> None:
+    wrong: Any
+    for wrong in ("t", b"t", 3):
+        with pytest.raises(InvalidOption, match="list of ids"):
+            db.snapshot(wrong)
+        with pytest.raises(InvalidOption, match="must map"):
+            db.update_metadata("t", wrong)
+        for columns in (wrong, {"id": wrong}):
+            with pytest.raises(InvalidOption, match="must map"):
+                db.update_metadata("t", columns=columns)
+    with pytest.raises(InvalidOption, match="path of a directory"):
+        db.add_columns("t", lambda b: b, schema=SCHEMA, checkpoint=3)  # type: ignore[arg-type]
+    assert db.get_table_version("t") == 1
+
+
+def test_rows_that_are_mistaken_say_which_column(db: StorageBackend) -> None:
+    wrong: Any
+    for wrong, said in (
+        ({"id": 1, "s": "x"}, "put a single row into a list"),
+        ([{"id": 3}, None], "A row is a NoneType"),
+        ([{"id": 3, "s": 5}], "The column 's' does not hold values that are string"),
+        ({"id": [1, 2], "s": ["x"]}, "columns of one length"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            db.write("t", wrong)
+    assert db.get_table_version("t") == 1
+
+
+def test_fields_that_a_struct_lacks_are_not_left_out(db: StorageBackend) -> None:
+    kind = pa.struct({"a": pa.int64()})
+    schema = pa.schema({"s": kind, "l": pa.list_(kind), "m": pa.map_(pa.string(), kind)})
+    db.create_empty_table("u", schema)
+    for wrong in (
+        {"s": {"a": 1, "b": 2}},
+        {"l": [{"b": 2}]},
+        {"m": {"k": {"a": 1, "b": 2}}},
+        {"m": [("k", {"b": 2})]},
+    ):
+        with pytest.raises(SchemaMismatch, match="no field 'b'"):
+            db.write("u", [wrong])
+    with pytest.raises(SchemaMismatch, match="cannot hold"):
+        db.write("u", [{"m": {"k": {"a": 1.5}}}])
+    assert db.count_rows("u") == 0
 
 
 def test_a_query_that_is_no_vector(db: StorageBackend) -> None:

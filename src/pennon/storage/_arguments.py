@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pennon.arrow import storable, to_reader
 from pennon.errors import InvalidInput, InvalidOption
+from pennon.namespaces.abc import IdLike
 from pennon.objects.abc import Durability
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ __all__ = [
     "check_callable",
     "check_durability",
     "check_flags",
+    "check_ids",
     "check_message",
     "check_mode",
     "check_write_id",
@@ -82,6 +85,17 @@ def check_flags(**flags: object) -> None:
             raise InvalidOption(f"{name}={given!r} must be True or False.")
 
 
+def check_ids(tables: Iterable[IdLike]) -> list[IdLike]:
+    """Return the ids of several tables.
+
+    Raises:
+        InvalidOption: It is a single one, whose letters would be names, or no list.
+    """
+    if isinstance(tables, (str, bytes)) or not isinstance(tables, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"tables={tables!r} must be a list of ids.")
+    return list(tables)
+
+
 def check_callable(option: str, given: object) -> None:
     """Refuse what cannot be called, before anything is done that it was to be told of.
 
@@ -110,6 +124,7 @@ def check_mode(mode: str, schema: pa.Schema | None, *, check_keys: bool) -> None
         InvalidOption: It is neither ``"append"`` nor ``"overwrite"``, or an option is for the
             other.
     """
+    check_flags(check_keys=check_keys)
     if mode not in ("append", "overwrite"):
         raise InvalidOption(f"mode={mode!r} is no way to write; pass 'append' or 'overwrite'.")
     if mode == "append" and schema is not None:

@@ -103,8 +103,22 @@ def check_columns(names: Iterable[str], schema: pa.Schema, table: str) -> None:
         )
 
 
+def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute
+    cast = values.cast(kind)
+    if pa.types.is_floating(kind) and pa.types.is_floating(values.type) and kind != values.type:
+        # Arrow makes infinity of what is too large.
+        beyond = compute.and_(compute.is_inf(cast), compute.is_finite(values))
+        if compute.any(beyond).as_py():
+            raise pa.ArrowInvalid(f"{values.filter(beyond)[0]} is too large")
+    return cast
+
+
 def cast_values(found: pa.Table, names: Iterable[str], schema: pa.Schema, table: str) -> pa.Table:
-    """Return rows with the computed columns as the table has them; nothing is rounded or cut.
+    """Return rows with the computed columns as the table has them; nothing is cut.
 
     Raises:
         SchemaMismatch: A value does not fit its column.
@@ -115,7 +129,7 @@ def cast_values(found: pa.Table, names: Iterable[str], schema: pa.Schema, table:
         field = schema.field(name)
         place = found.schema.get_field_index(name)
         try:
-            column = found.column(place).cast(field.type)
+            column = _cast(found.column(place), field.type)
         except pa.ArrowException as error:
             text = str(error).split("\n", maxsplit=1)[0]
             raise SchemaMismatch(

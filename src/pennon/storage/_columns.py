@@ -21,6 +21,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.expr import Expr, closed, value_sql
+from pennon.storage._arguments import check_callable
 from pennon.storage.abc.columns import ColumnChange, Compute, NewColumns, Progress
 from pennon.storage.keys import check_names, names_of, primary_key, without_key
 
@@ -101,6 +102,9 @@ def wanted(
             raise InvalidOption("A function needs schema=, the columns that it returns.")
         if batch_size is not None and not (isinstance(batch_size, int) and 0 < batch_size < 2**31):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"batch_size={batch_size!r} must be a number of rows from 1.")
+        check_callable("progress", progress)
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"checkpoint={checkpoint!r} must be the path of a directory.")
         made = storable(schema)
         check_names(made.names)
         function = Function(columns, made, reads, batch_size or _ROWS, checkpoint, progress)

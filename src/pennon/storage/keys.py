@@ -125,10 +125,10 @@ def check_names(names: Iterable[str]) -> None:
         InvalidName: One that Lance cannot read or filter by, or that results need for themselves.
     """
     for name in names:
-        if not isinstance(name, str) or not name or "`" in name or "." in name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(name, str) or not name or any(c in name for c in "`.\0"):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidName(
                 f"The column {name!r} cannot be stored: Lance allows no empty name, and none with "
-                "a dot or a back-tick; rename it."
+                "a dot, a back-tick or a NUL character; rename it."
             )
         if name in _RESERVED:
             raise InvalidName(
@@ -224,16 +224,23 @@ def difference(found: pa.Schema, wanted: pa.Schema) -> Difference | None:
     missing = [f for f in wanted if f.name not in found.names]
     tight = [f.name for f in missing if not f.nullable]
     if extra or tight:
-        return Difference(other=f"it has {extra!r} besides, and lacks {tight!r}")
+        has = [f"has {', '.join(map(repr, extra))} besides"] if extra else []
+        lacks = f"lacks {', '.join(map(repr, tight))}, which cannot be NULL"
+        return Difference(other=f"it {' and '.join([*has, lacks] if tight else has)}")
     relaxed: list[str] = []
     for field in wanted:
         there = field if field in missing else found.field(field.name)
         if there.type != field.type or (there.nullable and not field.nullable):
-            return Difference(other=f"{there} where {field} was expected")
+            return Difference(other=f"{field.name!r} is {_said(there)}, not {_said(field)}")
         if there.nullable != field.nullable:
             relaxed.append(field.name)
     if primary_key(found) != primary_key(wanted):
-        return Difference(other=f"its key is {primary_key(found)!r}, not {primary_key(wanted)!r}")
+        keys = (", ".join(primary_key(s)) or "none" for s in (found, wanted))
+        return Difference(other=f"its primary key is {', not '.join(keys)}")
     if not missing and not relaxed:
         return None
     return Difference(tuple(f.name for f in missing), tuple(relaxed))
+
+
+def _said(field: pa.Field) -> str:
+    return f"{field.type}" if field.nullable else f"{field.type} NOT NULL"

@@ -125,7 +125,8 @@ def key_of(on: str | Sequence[str] | None, schema: pa.Schema, table: str) -> lis
     names = list(primary_key(schema)) if on is None else names_of("on", on)
     if not names:
         raise InvalidOption(
-            f"{table} declares no primary key; say with on= which columns rows are matched by."
+            f"{table} declares no primary key; merge_insert(on=...) says which columns tell rows "
+            "apart."
         )
     missing = [n for n in names if n not in schema.names]
     if missing:

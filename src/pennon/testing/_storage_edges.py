@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from pennon import ColumnChange, col
-from pennon.errors import DuplicateKey, InvalidFilter, InvalidInput, InvalidName, InvalidOption
+from pennon.errors import (
+    DuplicateKey,
+    InvalidFilter,
+    InvalidInput,
+    InvalidName,
+    InvalidOption,
+    SchemaMismatch,
+    TagNotFound,
+    VersionNotFound,
+)
 from pennon.storage.abc import StorageBackend
 from pennon.testing._storage_base import StorageCases
 
@@ -131,3 +140,75 @@ class EdgeCases(StorageCases):
         backend.drop_columns("t", "u")
         assert backend.merge_insert("t", rows, write_id="w") == receipt
         assert backend.scan("t").read_all().to_pylist() == [{"id": 1}, {"id": 2}]
+
+    def test_conditions_that_mean_nothing(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 1, "n": 1}, {"id": 2, "n": 2}], primary_key="id")
+        rows = [{"id": 1, "n": 5}]
+        for condition in ("sum(id) > 1", "row_number() over () > 1"):
+            with pytest.raises(InvalidFilter):
+                backend.count_rows("t", condition)
+        for condition in ("n > 1", "source.n", "1 / (source.n - 5) > 1", "source.zz > 1"):
+            with pytest.raises(InvalidFilter):
+                backend.merge_insert("t", rows, matched_if=condition)
+        wrong: Any = 5
+        for make in (lambda: col("id").is_in(wrong), lambda: col("id").cast(wrong)):
+            with pytest.raises(InvalidFilter):
+                make()
+        assert backend.get_table_version("t") == 1
+
+    def test_what_no_column_holds(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        backend.create_table(
+            "t", [{"id": 1, "f": 1.5}], schema=pa.schema({"id": pa.int64(), "f": pa.float32()})
+        )
+        with pytest.raises(SchemaMismatch, match="too large"):
+            backend.update("t", {"f": "1e300"})
+        assert backend.update("t", {"f": "cast('inf' as double)"}).rows_updated == 1
+        none = pa.schema([])
+        for call in (
+            lambda: backend.write("t", [], mode="overwrite", schema=none),
+            lambda: backend.replace_table_atomic("t", [], none),
+            lambda: backend.create_empty_table("u", none),
+        ):
+            with pytest.raises(InvalidInput, match="at least one"):
+                call()
+        with pytest.raises(InvalidName):
+            backend.create_table("u", [{"a\0b": 1}])
+        with pytest.raises(InvalidOption):
+            backend.take("t", row_ids=[0], columns=[])
+
+    def test_states_that_are_not_there(self, backend: StorageBackend) -> None:
+        backend.create_table("t", [{"id": 1}])
+        backend.create_branch("t", "b")
+        for branch in ("main", "b"):
+            with pytest.raises(VersionNotFound, match=r"t.* has no .*version.* 9"):
+                backend.count_rows("t", branch=branch, version=9)
+        for tag in ("none", "", "a/b", "a b"):
+            with pytest.raises(TagNotFound, match=f"no tag '{tag}'"):
+                backend.count_rows("t", tag=tag)
+
+    def test_layouts_come_out_plain(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        views = [[1], None, [], [2, 3]]
+        deep = [[["a"], None], None, [], [[]]]
+        ordered = pa.array(["x", "y", None, "x"]).dictionary_encode()
+        data = pa.table(
+            {
+                "view": pa.array(views, pa.list_view(pa.int64())),
+                "deep": pa.array(deep, pa.large_list_view(pa.list_view(pa.string()))),
+                "kind": ordered.cast(pa.dictionary(pa.int32(), pa.string(), ordered=True)),
+            }
+        )
+        backend.create_table("t", data)
+        backend.write("t", data.slice(1, 2))
+        found = backend.scan("t").read_all()
+        assert found["view"].to_pylist() == [*views, *views[1:3]]
+        assert found["deep"].to_pylist() == [*deep, *deep[1:3]]
+        assert found["kind"].to_pylist() == ["x", "y", None, "x", "y", None]
+        assert found.schema.types == [
+            pa.list_(pa.int64()),
+            pa.large_list(pa.list_(pa.string())),
+            pa.dictionary(pa.int32(), pa.string()),
+        ]

@@ -257,7 +257,9 @@ class WriteCases(StorageCases):
         refused(SchemaMismatch, lambda: backend.update("t", {"may": lit("x")}))
         refused(SchemaMismatch, lambda: backend.update("t", {"may": "score"}))
         refused(SchemaMismatch, lambda: backend.update("t", {"may": lit(2**40)}))
-        refused(InvalidFilter, lambda: backend.update("t", {"may": "nothere + 1"}))
+        text = refused(ColumnNotFound, lambda: backend.update("t", {"may": "musst + 1"}))
+        assert "'must'" in text
+        refused(InvalidInput, lambda: backend.update("t", {"may": "sum(may)"}))
         refused(InvalidFilter, lambda: backend.update("t", {"may": "1"}, "nothere = 1"))
         literal: Any = 7
         for values in ({}, {"may": literal}, {"may": " "}):

@@ -65,7 +65,7 @@ def update(
         with translated(place.name, place.secrets):
             schema = head.schema
         check_columns(values, schema, place.name)
-        with Rows(head, place.info.id, place.name, place.secrets).reading(computes=True):
+        with Rows(head, place.info.id, place.name, place.secrets).computing(values):
             found = head.scanner(
                 columns=dict(values), filter=where, with_row_id=True, with_row_address=True
             ).to_table()

@@ -50,7 +50,7 @@ def computed(
     """
     with translated(table):
         handle = _in_memory(rows)
-    with Rows(handle, (table,), table).reading(computes=True):
+    with Rows(handle, (table,), table).computing(values):
         scanner = handle.scanner(
             columns=values, filter=condition, with_row_id=True, scan_in_order=True
         )

@@ -85,7 +85,8 @@ _FILTER = (
     r"No field named|Error parsing|Error tokenizing|does not return a boolean|"
     r"Error resolving filter|could not convert to literal|Invalid function|"
     r"Error optimizing sql filter|Error applying filter|not found in struct|"
-    r"is not supported SQL in lance|Filter is not valid"
+    r"is not supported SQL in lance|Filter is not valid|Physical plan does not support logical|"
+    r"Unsupported data type: Custom|Ambiguous reference to|Cannot infer common argument type"
 )
 _UNREACHABLE = (
     r"error sending request|operation timed out|Generic \S+ error|status code: 5\d\d|"
@@ -142,6 +143,8 @@ _KEYS = re.compile(r".*with key values: ")
 _PREFIX = re.compile(
     r"^(?:External error: |Invalid user input: |LanceError\(\w+\): |C Data interface error: )+"
 )
+_INSIDES = re.compile(r"\((?:\w+Function|\w+\(\[\w+\(\w+) \{ ")
+"""Where a message begins to print the insides of a plan."""
 
 
 def is_lance_error(error: BaseException) -> bool:
@@ -293,6 +296,7 @@ def excerpt(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the first sentence of what Lance said, without credentials and foreign paths."""
     said = str(error).replace("\n)", ")")  # as SQL text is closed
     first = redact(_PREFIX.sub("", said), secrets).split("\n", maxsplit=1)[0]
+    first = _INSIDES.split(first, maxsplit=1)[0]
     return first[:300].rstrip(". ,") or type(error).__name__
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 from pennon.errors import InvalidName
 from pennon.namespaces.abc import IdLike
+from pennon.storage._arguments import check_ids
 from pennon.storage._lance.base import LanceBase
 from pennon.storage.abc.capabilities import operations
 from pennon.storage.abc.freshness import Freshness
@@ -31,7 +32,7 @@ class LanceFreshness(LanceBase, Freshness):
 
         taken = LanceSnapshot(self._namespace, within=self._within)
         if tables is not None:
-            taken.pin([self._id(table) for table in tables], deadline)
+            taken.pin([self._id(table) for table in check_ids(tables)], deadline)
         return taken
 
     def invalidate_cache(self, table: IdLike | None = None) -> None:

@@ -12,6 +12,7 @@ from pennon.namespaces.abc import Id, IdLike, TableInfo
 from pennon.namespaces.directory import DirectoryNamespace
 from pennon.namespaces.names import parse_id, show_id
 from pennon.retry import Deadline
+from pennon.storage._arguments import check_flags
 from pennon.storage._lance.base import COMMIT_SECONDS
 from pennon.storage._lance.durability import keep_version
 from pennon.storage._lance.index_methods import LanceIndexes
@@ -55,6 +56,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
     ) -> OptimizeReport:
         """Keep a table small and fast; see :meth:`Maintenance.optimize_table`."""
         check_retain(retain, alone=alone)
+        check_flags(compaction=compaction, indexes=indexes, dry_run=dry_run)
         end = Deadline.after(deadline, _FOREVER)
         started = time.monotonic()
         place = self._place(table, check_branch(branch))
@@ -99,6 +101,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
     ) -> RecoveryReport:
         """Put right what a crash left behind; see :meth:`Maintenance.recover`."""
         started = time.monotonic()
+        check_flags(alone=alone, dry_run=dry_run)
         full = self._within + parse_id(id, what="table", allow_root=True)
         found = list(self._recovered(full, alone=alone, dry_run=dry_run))
         return RecoveryReport(

@@ -27,6 +27,7 @@ from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import mark, planned, rebuild
 from pennon.storage._lance.repair import intent, repaired
+from pennon.storage._lance.rows import Rows
 from pennon.storage._lance.upserts import Upsert, upsert_all
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules, key_of, source_of
@@ -96,7 +97,8 @@ def _prepare(
     fragments = head.get_fragments()
     if not fragments:
         return _fill(place, head, source, asked) if rules.inserts and source.num_rows else None
-    with translated(place.name, place.secrets):
+    # What fails on a row is a condition: the data were made to fit before.
+    with Rows(head, place.info.id, place.name, place.secrets).reading():
         builder = _builder(head, key, rules)
         if rules.when_matched == "delete" and rules.deletes_others and not rules.inserts:
             # Lance cannot plan that; of rows that all match, none has to be ignored.

@@ -9,7 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pennon.config import StoreOptions, parse_options
-from pennon.errors import BranchNotFound, TableNotFound, VersionNotFound
+from pennon.errors import (
+    BranchNotFound,
+    InvalidName,
+    TableNotFound,
+    TagNotFound,
+    VersionNotFound,
+)
 from pennon.namespaces.abc import Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.objects import ObjectStore, open_store
@@ -109,8 +115,20 @@ class Place:
                 return self.handles.newest(
                     self.location, self.above, self._base, self._open, self.since, listed=to_write
                 )
-        except (TableNotFound, VersionNotFound):
-            if self.branch == MAIN or (version is not None and self.open_or_none() is not None):
+        except TableNotFound:
+            if self.branch == MAIN:
+                raise
+        except VersionNotFound:
+            # Lance says the same where there is no table, or no branch, at all.
+            if version is not None and (self.branch == MAIN or self.open_or_none() is not None):
+                newest = self.open().version
+                raise VersionNotFound(
+                    f"{self.name} has no version {version}, or not any more; its newest is "
+                    f"{newest}.",
+                    table=self.info.id,
+                    version=version,
+                ) from None
+            if self.branch == MAIN:
                 raise
         self.on(MAIN).open()
         raise BranchNotFound(
@@ -176,8 +194,15 @@ class Place:
         """
         if ref.tag is not None:
             main = self.on(MAIN).open()
-            with translated(self.name, self.secrets):
-                return main.checkout_version(ref.tag)
+            try:
+                with translated(self.name, self.secrets):
+                    return main.checkout_version(ref.tag)
+            except (TagNotFound, InvalidName):
+                raise TagNotFound(
+                    f"{self.name} has no tag {ref.tag!r}; list_tags shows those it has.",
+                    table=self.info.id,
+                    tag=ref.tag,
+                ) from None
         if ref.as_of is not None:
             return self._open_as_of(ref.as_of)
         return self.open(ref.version)

@@ -135,6 +135,7 @@ class Rows:
         import pyarrow as pa
 
         found: list[pa.Table] = []
+        ScanRequest(self.id, columns=columns)  # refuses what no scan returns
         for start in range(0, max(len(row_ids), 1), _MANY):
             some = ", ".join(str(i) for i in dict.fromkeys(row_ids[start : start + _MANY]))
             filter = f"{ROW_ID} IN ({some})" if some else "false"
@@ -201,9 +202,10 @@ class Rows:
                     if unknown:
                         check_columns([unknown[1]], self.schema, self.id)
                     if unknown or isinstance(ours, InvalidFilter) or type(ours) is StorageError:
+                        shown = text[1:-2] if text.endswith("\n)") else text  # as it was given
                         raise InvalidInput(
-                            f"The column {name!r} cannot be computed from {text!r} on {self.name}: "
-                            f"{excerpt(error, self.secrets)}.",
+                            f"The column {name!r} cannot be computed from {shown!r} on "
+                            f"{self.name}: {excerpt(error, self.secrets)}.",
                             table=self.id,
                         ) from None
                     raise ours from None
@@ -229,6 +231,16 @@ class Rows:
                 raise InvalidFilter(
                     f"The filter on {self.name} fails on a row: {text}.", table=self.id
                 ) from None
+
+    @contextlib.contextmanager
+    def computing(self, computed: Mapping[str, str]) -> Generator[None]:
+        """Type the errors of a block that computes columns, and tell those from the filter's."""
+        try:
+            with self.reading(computes=True):
+                yield
+        except InvalidFilter:
+            self.check_computed(computed)
+            raise
 
     @contextlib.contextmanager
     def _asking(self) -> Generator[None]:

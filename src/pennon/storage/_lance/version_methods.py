@@ -54,6 +54,8 @@ class LanceVersions(LanceWrites, Versions):
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
         check_version("version", version)
+        if expected is not None:
+            check_version("expected", expected)
         old = Ref(branch=branch, version=version)
         asked = self._asked("rollback", write_id, deadline, commit_message, durability)
         return self._once(

@@ -34,7 +34,7 @@ from pennon.storage._lance.replace import overwrite, replace_at
 from pennon.storage.abc.types import CommitReceipt, Durability
 from pennon.storage.abc.writes import Writes
 from pennon.storage.merging import NEW_KEYS, BySource, Matched, MergeRules, NotMatched
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, check_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +99,8 @@ class LanceWrites(LanceBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
+        if expected_version is not None:
+            check_version("expected_version", expected_version)
         asked = self._asked("replace", write_id, deadline, commit_message, durability)
         return self._once(
             table,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pennon.namespaces.abc import IdLike
+from pennon.storage._arguments import check_ids
 from pennon.storage._memory.base import MemoryBase, MemoryTable
 from pennon.storage.abc.freshness import Freshness
 from pennon.storage.snapshot import Snapshot
@@ -24,7 +25,7 @@ class MemoryFreshness(MemoryBase, Freshness):
 
         taken = MemorySnapshot(self._namespace, within=self._within)
         if tables is not None:
-            taken.pin([self._id(table) for table in tables], deadline)
+            taken.pin([self._id(table) for table in check_ids(tables)], deadline)
         return taken
 
     def invalidate_cache(self, table: IdLike | None = None) -> None:

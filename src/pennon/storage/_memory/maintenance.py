@@ -8,6 +8,7 @@ from pennon.errors import NamespaceNotFound, TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import parse_id, show_id
 from pennon.retry import Deadline
+from pennon.storage._arguments import check_flags
 from pennon.storage._memory.base import MemoryBase
 from pennon.storage.abc.maintenance import (
     WEEK,
@@ -28,8 +29,8 @@ class MemoryMaintenance(MemoryBase, Maintenance):
         self,
         table: IdLike,
         *,
-        compaction: bool = True,  # noqa: ARG002 - there are no fragments
-        indexes: bool = True,  # noqa: ARG002 - there are no indexes
+        compaction: bool = True,
+        indexes: bool = True,
         retain: timedelta | None = WEEK,
         alone: bool = False,
         branch: str = MAIN,
@@ -38,6 +39,7 @@ class MemoryMaintenance(MemoryBase, Maintenance):
     ) -> OptimizeReport:
         """Say that there is nothing to do; see :meth:`Maintenance.optimize_table`."""
         check_retain(retain, alone=alone)
+        check_flags(compaction=compaction, indexes=indexes, dry_run=dry_run)
         Deadline.after(deadline, 60)
         id, held = self._held(table, branch)
         return OptimizeReport(table=id, branch=branch, dry_run=dry_run, version=held.latest)
@@ -46,10 +48,11 @@ class MemoryMaintenance(MemoryBase, Maintenance):
         self,
         id: IdLike = (),
         *,
-        alone: bool = False,  # noqa: ARG002 - nothing is left behind
+        alone: bool = False,
         dry_run: bool = False,
     ) -> RecoveryReport:
         """Find nothing; see :meth:`Maintenance.recover`."""
+        check_flags(alone=alone, dry_run=dry_run)
         full = self._within + parse_id(id, what="table", allow_root=True)
         if full and not self._namespace.table_exists(full):
             try:

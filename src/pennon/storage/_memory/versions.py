@@ -56,6 +56,8 @@ class MemoryVersions(MemoryBase, Versions):
     ) -> CommitReceipt:
         """Return to an old version; see :meth:`Versions.rollback_table`."""
         check_version("version", version)
+        if expected is not None:
+            check_version("expected", expected)
         ref = Ref(branch=branch, version=version)
         named = check_write_id(write_id)
         check_durability(durability)

@@ -42,7 +42,7 @@ from pennon.storage.merging import (
     key_of,
     source_of,
 )
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, check_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,6 +146,8 @@ class MemoryWrites(MemoryBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Replace one version; see :meth:`Writes.replace_table_atomic`."""
+        if expected_version is not None:
+            check_version("expected_version", expected_version)
         asked = Asked("replace", write_id, deadline, commit_message, durability)
         return self._written(table, branch, asked, data, schema, _replaced, expected_version)
 
@@ -299,7 +301,7 @@ class MemoryWrites(MemoryBase, Writes):
         if asked.operation == "replace" and expected is None:
             expected = held.latest
         known = held.versions[-1].schema
-        reader = to_reader(data, schema or known)
+        reader = to_reader(data, known if schema is None else schema)
         if asked.operation != "append":
             reader = checked_rows(reader, None)
         new = reader.read_all()

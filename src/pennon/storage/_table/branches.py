@@ -82,8 +82,8 @@ class BranchesOfTable(TableBase):
         A version with a tag is kept when old ones are cleaned up.
 
         Args:
-            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end; tags and
-                branches do not share names.
+            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end. A branch may
+                have the same one.
 
         Raises:
             TagAlreadyExists: The name is taken; ``move_tag`` moves it.

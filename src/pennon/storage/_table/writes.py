@@ -214,7 +214,8 @@ class WritesOfTable(TableBase):
         >>> docs.update({"score": "score + 1", "lang": lit("en")}, where=col("id") < 10)
 
         Concurrent updates are as if one came after the other: none is lost. The rows that change
-        are held in memory, with the columns that change.
+        are held in memory, with the columns that change. Whole numbers are computed in the type of
+        their columns, and wrap around where they leave it, as Lance does it: cast first what may.
 
         Args:
             values: Columns to expressions. A string is SQL; a literal is ``pennon.lit(...)``.
@@ -226,9 +227,11 @@ class WritesOfTable(TableBase):
 
         Raises:
             ColumnNotFound: The table has no such column.
-            InvalidInput: A column belongs to the primary key, or an expression fails on a row.
-            InvalidFilter: The condition or an expression cannot be used.
-            SchemaMismatch: A value does not fit its column; nothing is rounded or cut.
+            InvalidInput: A column belongs to the primary key, or an expression cannot be
+                understood or fails on a row.
+            InvalidFilter: The condition cannot be used.
+            SchemaMismatch: A value does not fit its column. Only fractions are rounded, to what a
+                column of floats or decimals holds.
         """
         return self.backend.update(
             self.id,

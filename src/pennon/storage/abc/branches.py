@@ -123,8 +123,8 @@ class Branches(abc.ABC):
 
         Args:
             table: Its id.
-            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end; tags and
-                branches do not share names.
+            name: Letters, digits, ``.``, ``-`` and ``_``, with no ``.`` at either end. A branch may
+                have the same one.
             branch: The branch of the version.
             version: Its number; the newest of the branch if None.
 

@@ -53,6 +53,7 @@ class Freshness(abc.ABC):
 
         Raises:
             TableNotFound: A table that is named does not exist, or is only declared.
+            InvalidOption: ``tables`` is no list of ids.
             CommitConflict: Writers were so busy that no such moment was found in time.
         """
 

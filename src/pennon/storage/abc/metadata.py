@@ -56,6 +56,9 @@ def check_metadata(
         InvalidOption: Nothing, something that is no text, or a key that says which columns are the
             primary key.
     """
+    for given in (schema, columns, *(columns.values() if isinstance(columns, Mapping) else ())):
+        if given is not None and not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"Metadata {given!r} must map keys to their new values.")
     of_columns = {name: changes for name, changes in (columns or {}).items() if changes}
     if not schema and not of_columns:
         raise InvalidOption("No metadata are to be changed; name keys and their new values.")

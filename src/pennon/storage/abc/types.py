@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pennon.errors import InvalidOption
 from pennon.expr import Expr, filter_sql, value_sql
 from pennon.namespaces.abc import Id, IdLike
+from pennon.storage._arguments import check_flags
 from pennon.storage.refs import MAIN, Ref
 
 __all__ = [
@@ -101,6 +102,7 @@ class ScanRequest:
         _check_number("offset", self.offset, 0)
         _check_number("batch_size", self.batch_size, 1)
         _check_number("memory_budget", self.memory_budget, LEAST_BUDGET)
+        check_flags(with_row_id=self.with_row_id)
         if self.columns is not None and (
             isinstance(self.columns, (str, bytes))
             or not isinstance(self.columns, (Sequence, Mapping))  # pyright: ignore[reportUnnecessaryIsInstance]

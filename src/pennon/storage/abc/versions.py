@@ -48,7 +48,7 @@ def check_page(limit: int | None, before: int | None) -> None:
     """
     if before is not None:
         check_version("before", before)
-    if limit is not None and not (isinstance(limit, int) and limit >= 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"limit={limit!r} must be a whole number from 0, or None for all.")
 
 
