@@ -35,6 +35,13 @@ times and nothing else does. They are compared, not ordered, so clocks that are 
 a change within one tick of the clock after a look could hide, so times that were young at the look
 are not trusted. One ``stat``, and exact for whatever anybody does. A version that this process
 made itself is looked at by names, as on a bucket, while those times are young.
+
+**After a commit of this process.** That Lance reports a commit as ``V + 1`` is no proof that
+anybody will see it: its writer may have stalled until others had made, and cleaned up, a ``V + 1``
+of their own. It is the newest version, and so in the history, if a listing shows no later one; that
+what has its number is the commit itself, the put-if-absent of the store has said. If the same
+listing shows ``V`` too, the dataset was not dropped by then: a drop removes all versions before it
+returns. On a disk two looks tell both, as above: no ``V + 2``, and then the transaction of ``V``.
 """
 
 from __future__ import annotations
@@ -48,7 +55,7 @@ from typing import Any, Literal
 from pennon.errors import InvalidName, PermissionDenied, Unauthenticated
 from pennon.objects import ObjectStore
 
-__all__ = ["GRACE_SECONDS", "TRUST_SECONDS", "Look", "Newest", "transaction_of"]
+__all__ = ["GRACE_SECONDS", "TRUST_SECONDS", "Look", "Newest", "transaction_of", "version_of"]
 
 TRUST_SECONDS = 5.0
 """How long a listing says what the newest version was, together with the HEADs of this module."""
@@ -59,6 +66,10 @@ ages are by the clocks of the writers."""
 _LAST = 2**64 - 1
 _SUFFIX = b".txn"
 _TRANSACTION = re.compile(rb"\d+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn\Z")
+_DIGITS = 20
+"""Of the number in the name of a manifest that counts down; others count up."""
+_UNORDERED = "--x-s3"
+"""How the names of the buckets end that list in no order."""
 _LONGEST = 64
 """Bytes of the name of a transaction at most."""
 _TICK = 100_000_000
@@ -186,6 +197,33 @@ class Newest:
             return None
         return Newest(version, transaction, look, named=True)
 
+    @classmethod
+    def listed(cls, version: int, transaction: str, store: ObjectStore, base: str) -> Newest | None:
+        """Return what a commit of this process on a bucket made, if it surely is the newest.
+
+        One request, since most buckets list the newest version first.
+
+        Args:
+            version: The one it made.
+            transaction: The name of its transaction.
+            store: Objects at or above the dataset.
+            base: The dataset's place in it.
+        """
+        look = Look(time.monotonic(), None)
+        named = False
+        found: list[int] = []
+        for meta in store.list(f"{base}/_versions"):
+            number = version_of(meta.key)
+            if number is None:
+                continue
+            found.append(number)
+            named = meta.key.endswith(_manifest(number))
+            if named and len(found) > 1 and not store.uri.bucket.endswith(_UNORDERED):
+                break
+        if sorted(found)[-2:] != [version - 1, version]:
+            return None
+        return cls(version, transaction, look, named=named)
+
     def is_there(self, store: ObjectStore, base: str) -> bool:
         """Whether the version is surely there still, the newest or not; one request."""
         if store.uri.scheme == "file":
@@ -214,6 +252,17 @@ def transaction_of(handle: Any) -> str | None:
         found.update([match[0]] if match else ())
         at = manifest.find(_SUFFIX, end)
     return found.pop().decode() if len(found) == 1 else None
+
+
+def version_of(key: str) -> int | None:
+    """Return the version that a manifest is of; None if an object is no manifest.
+
+    Lance counts down in new tables, up in old ones.
+    """
+    name = key.rpartition("/")[2].removesuffix(".manifest")
+    if not key.endswith(".manifest") or not name.isdecimal():
+        return None
+    return _LAST - int(name) if len(name) == _DIGITS else int(name)
 
 
 def _manifest(version: int) -> str:

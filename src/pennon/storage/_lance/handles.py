@@ -39,6 +39,8 @@ class _Known:
     """Whether this process itself committed on top of it: there is no need to ask."""
     own: bool = False
     """Whether this process itself made the version."""
+    seen: int = 0
+    """The last version of this process that :meth:`Handles.committed` saw."""
 
 
 class Kept(Protocol):
@@ -72,9 +74,12 @@ class Kept(Protocol):
         base: str,
         made: lance.LanceDataset,
         transaction: str,
-        open: Callable[[], lance.LanceDataset],
     ) -> bool:
         """Whether a commit of this process surely is the newest version; False in doubt."""
+        ...
+
+    def outlived(self, location: str, version: int) -> bool:
+        """Whether a dataset surely was not dropped before a commit of this process was seen."""
         ...
 
 
@@ -161,7 +166,6 @@ class Handles:
         base: str,
         made: lance.LanceDataset,
         transaction: str,
-        open: Callable[[], lance.LanceDataset],
     ) -> bool:
         """Whether a commit of this process surely is the newest version; False in doubt.
 
@@ -171,31 +175,38 @@ class Handles:
             base: Its place in the store.
             made: What Lance reported: its content is that which was sent, seen or not.
             transaction: The name of its transaction.
-            open: Opens it anew at the newest version.
         """
         with self._lock:
             known = self._known.get(location)
         if store.uri.scheme == "file":
             new = known and known.newest.followed_by(made.version, transaction, store, base)
-            if new is None:
-                return False
-            self._keep(location, _Known(made, new, new.look.at, own=True))
-            return True
-        self.follow(location)
-        # What Lance remembers of a manifest is told by its ETag, and so is what the store has.
-        self.newest(location, store, base, open)
+        else:
+            new = Newest.listed(made.version, transaction, store, base)
+        if new is None:
+            return False
+        self._keep(location, _Known(made, new, new.look.at, own=True, seen=made.version))
+        return True
+
+    def outlived(self, location: str, version: int) -> bool:
+        """Whether a dataset surely was not dropped before a commit of this process was seen.
+
+        Args:
+            location: The dataset.
+            version: The commit, or an earlier one than was seen.
+        """
         with self._lock:
             known = self._known.get(location)
-        if known is None:
-            return False
-        return (known.newest.version, known.newest.transaction) == (made.version, transaction)
+        return known is not None and version <= known.seen
 
     def _keep(self, location: str, new: _Known) -> None:
         with self._lock:
             old = self._known.get(location)
             # Of two that were opened at once, the one asked for last saw at least as much.
             if old is None or old.asked <= new.asked:
+                new.seen = max(new.seen, old.seen if old is not None else 0)
                 self._known[location] = new
+            else:
+                old.seen = max(new.seen, old.seen)
             self._known.move_to_end(location)
             while len(self._known) > self._most:
                 self._known.popitem(last=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pennon.errors import ColumnNotFound, did_you_mean
+from pennon.namespaces.newest import version_of
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     import lance
 
 __all__ = ["stats", "update", "version_files"]
-
-_LARGEST = 2**64 - 1
-_DIGITS = 20
 
 
 def stats(place: Place, ref: Ref) -> TableStats:
@@ -59,17 +57,9 @@ def version_files(place: Place) -> list[VersionFile]:
             stored_at=meta.modified,
         )
         for meta in place.store().list("_versions")
-        if (version := _version_of(meta.key)) is not None
+        if (version := version_of(meta.key)) is not None
     ]
     return sorted(found, key=lambda f: -f.version)
-
-
-def _version_of(key: str) -> int | None:
-    """Return the version a manifest is of: Lance counts down in new tables, up in old ones."""
-    name = key.rpartition("/")[2].removesuffix(".manifest")
-    if not key.endswith(".manifest") or not name.isdigit():
-        return None
-    return _LARGEST - int(name) if len(name) == _DIGITS else int(name)
 
 
 def update(

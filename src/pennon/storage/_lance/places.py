@@ -153,9 +153,15 @@ class Place:
             transaction: The name of its transaction.
         """
         with translated(self.name, self.secrets):
-            return self.handles.committed(
-                self.location, self.above, self._base, made, transaction, self._open
-            )
+            return self.handles.committed(self.location, self.above, self._base, made, transaction)
+
+    def outlived(self, version: int) -> bool:
+        """Whether it surely was not dropped before a commit of this process was seen.
+
+        Args:
+            version: What the commit made.
+        """
+        return self.handles.outlived(self.location, version)
 
     @property
     def _base(self) -> str:

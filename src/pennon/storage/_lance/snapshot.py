@@ -76,6 +76,10 @@ class _Pinning:
         """Return False: what is pinned is not written to."""
         return False
 
+    def outlived(self, *_: object) -> bool:
+        """Return False: what is pinned is not written to."""
+        return False
+
 
 class LanceSnapshot(Snapshot, LanceBackend):
     """A snapshot of tables on Lance.

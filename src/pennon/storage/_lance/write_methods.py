@@ -266,6 +266,11 @@ class LanceWrites(LanceBase, Writes):
     ) -> CommitReceipt:
         """Do a write, or return the receipt of the same write if it was done before.
 
+        The catalog is asked before. Whatever happens to the name from then on happens while the
+        write is under way, and so after it, as far as anybody can tell; but a table that is dropped
+        takes the rows along, and they would be nowhere. What saw the commit usually saw that the
+        table was not; else the catalog is asked again, for whether a write is a success.
+
         Args:
             table: Its id.
             branch: Its branch.
@@ -282,13 +287,16 @@ class LanceWrites(LanceBase, Writes):
             alone if asked.repeated else contextlib.nullcontext(),
         ):
             found = find(place, asked.identity()) if asked.repeated else None
+            outlived = True
             if found is None:
                 receipt = write(place)
-                self._check_branch(place, asked)
+                outlived = place.outlived(receipt.version)
+                if not outlived:
+                    self._check_branch(place, asked)
             else:
                 receipt = found if again is None else again(place, found)
             if asked.durability == "disk":
                 keep(self._namespace, place, receipt)
-        if found is None:
+        if not outlived:
             check_mapping(self._namespace, place, asked.write_id)
         return receipt
