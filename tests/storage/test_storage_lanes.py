@@ -216,7 +216,7 @@ def test_who_is_interrupted_leaves_the_lane_to_others(
         with db.lock_table_for_write("t"):
             entered.set()
             (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
-            while lane.users < 2:
+            while not lane._turns:  # pyright: ignore[reportPrivateUsage]
                 threading.Event().wait(0.01)
             signal.pthread_kill(main, signal.SIGINT)
             leave.wait(10)
@@ -230,6 +230,55 @@ def test_who_is_interrupted_leaves_the_lane_to_others(
     thread.join()
     db.write("t", [{"id": 2}])
     assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [-1, 2]
+
+
+def test_a_deadline_that_comes_when_the_rows_are_committed(
+    local_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever committed them has yet to say so: it is no conflict any more."""
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    found: dict[str, CommitReceipt] = {}
+    committed = threading.Event()
+    wake, turn = lanes.Lane._wake, lanes._Turn  # pyright: ignore[reportPrivateUsage]
+
+    def work(name: str) -> None:
+        found[name] = db.write("t", [{"id": 1}])
+
+    first = threading.Thread(target=work, args=("patient",))
+    second = threading.Thread(target=work, args=("impatient",))
+
+    class Expires:
+        def acquire(self, timeout: float) -> bool:
+            assert committed.wait(timeout)
+            return False
+
+    def of_each(job: object) -> object:
+        made: Any = turn(job)
+        if threading.current_thread() is second:
+            made.gate = Expires()
+        return made
+
+    def late(self: lanes.Lane) -> None:
+        if threading.current_thread() is first:
+            committed.set()
+            second.join()
+        wake(self)
+
+    monkeypatch.setattr(lanes, "_Turn", of_each)
+    monkeypatch.setattr(lanes.Lane, "_wake", late)
+    with db.lock_table_for_write("t"):
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        for number, thread in enumerate((first, second)):
+            thread.start()
+            while len(lane.waiting) <= number:
+                threading.Event().wait(0.01)
+    first.join()
+    assert {n: (r.version, r.rows_inserted) for n, r in found.items()} == {
+        "patient": (2, 1),
+        "impatient": (2, 1),
+    }
+    assert db.count_rows("t") == 3
 
 
 def test_a_schema_with_a_key_is_the_same_in_the_next_version(tmp_path: Path) -> None:

@@ -146,10 +146,11 @@ def passed(job: _J, deadline: Deadline, work: Callable[[list[_J]], None]) -> Com
                             # Whoever took it was interrupted.
                             job.error = _unsettled(job)
         except CommitConflict:
-            if not lane.take(job) and not job.done:
+            if lane.take(job):
+                raise
+            if not job.done:
                 # Whoever took it is not back yet.
                 raise _unsettled(job) from None
-            raise
         except BaseException:
             lane.take(job)
             raise
