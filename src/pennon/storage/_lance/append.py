@@ -14,7 +14,7 @@ from pennon.arrow import fitting, to_reader
 from pennon.errors import CommitConflict, InvalidInput, OutcomeUnknown
 from pennon.namespaces.abc import Namespace
 from pennon.retry import Deadline
-from pennon.storage._lance.commit import Asked, Attempt, commit
+from pennon.storage._lance.commit import Asked, Attempt, Crowded, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import discard, few, file_names, write_files
 from pennon.storage._lance.history import Write
@@ -170,8 +170,8 @@ def _commit_group(
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
         if isinstance(error, Exception) and not isinstance(error, OutcomeUnknown):
             discard(place, shared)
-        if isinstance(error, InvalidInput) and jobs[1:]:
-            # The rows of one are at fault, and the others do not have to know of it.
+        if isinstance(error, (InvalidInput, Crowded)) and jobs[1:]:
+            # One is at fault, and the others do not have to know of it.
             for job in jobs:
                 _commit_group(place, [job], handle, schema, columns, deadline)
         else:

@@ -7,6 +7,7 @@ whether it has to be prepared anew when a rival was faster.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,9 +28,13 @@ from pennon.storage._lance.errors import is_lance_error, meaning, translate
 from pennon.storage._lance.fragments import discard
 from pennon.storage._lance.history import (
     Write,
+    bar,
+    earlier,
     find,
     forget,
+    notes,
     remember,
+    search,
     seen,
     transaction_file,
 )
@@ -39,7 +44,7 @@ from pennon.storage.abc.types import CommitReceipt, Durability
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["Asked", "Attempt", "commit"]
+__all__ = ["Asked", "Attempt", "Crowded", "commit", "done_elsewhere"]
 
 _SURELY_LOST = frozenset({"conflict", "incompatible"})
 _FAILURES = 12
@@ -94,6 +99,10 @@ class Attempt:
     """How often Lance may follow rivals it does not conflict with, besides the first time."""
 
 
+class Crowded(CommitConflict):
+    """Somebody else may be making one of several writes; commit each of them alone."""
+
+
 def commit(
     place: Place,
     asked: Asked,
@@ -112,7 +121,9 @@ def commit(
         handle: The version to begin with; the newest if None.
 
     Raises:
-        CommitConflict: Rivals won again and again; nothing was written.
+        CommitConflict: Rivals won again and again; nothing was written. Or the rival was the same
+            write, made by another process: see :func:`done_elsewhere`.
+        Crowded: One of several writes may be under way elsewhere; none was made.
         OutcomeUnknown: The fate could not be settled in time.
     """
     made = _Commit(place, asked, prepare).run(deadline, handle)
@@ -122,6 +133,21 @@ def commit(
         with contextlib.suppress(PennonError):
             keep_files(place, made.version)
     return made
+
+
+def done_elsewhere(place: Place, asked: Asked, error: PennonError) -> CommitReceipt:
+    """Return the receipt of a write that failed here because somebody else made it meanwhile.
+
+    Its rows may have been in the way then, or the column it was to add, or its version.
+
+    Raises:
+        PennonError: ``error``, if nobody did.
+    """
+    if asked.repeated and not isinstance(error, (StorageError, OutcomeUnknown)):
+        with contextlib.suppress(PennonError):
+            if found := earlier(place, asked.identity()):
+                return found
+    raise error
 
 
 class _Commit:
@@ -136,6 +162,12 @@ class _Commit:
         self._prepare = prepare
         self._doubt: Attempt | None = None
         self._tried: list[int] = []
+        self._left: list[str] = []
+        """Transaction files that Lance may have left."""
+        self._notes: list[str] = []
+        """Those on the writes, by this call."""
+        self._over = set[str]()
+        """Those of others whose attempts can be committed no more."""
         self._error: PennonError = CommitConflict(
             f"There was no time to commit to {place.name}; nothing was written."
         )
@@ -191,10 +223,9 @@ class _Commit:
 
     def _give_up(self) -> None:
         """Take back what was left of attempts that surely were not committed."""
-        identity = self._asked.identity()
-        discard(self._place, (), *(transaction_file(base, identity) for base in self._tried))
-        if self._asked.repeated:
-            forget(self._place, identity)
+        discard(self._place, (), *self._left)
+        if self._notes:
+            forget(self._place, self._notes)
 
     def _settled(self) -> CommitReceipt | None:
         """Return the receipt of an attempt whose answer was lost; afterwards nothing is open."""
@@ -211,16 +242,11 @@ class _Commit:
             discard(self._place, (), *attempt.files)
 
     def _attempt(self, handle: lance.LanceDataset) -> CommitReceipt | None:
-        try:
-            attempt = self._prepare(handle)
-        except StorageError:
-            raise
-        except PennonError as error:
-            # What the rows, the caller or a rival are to blame for will not get better.
-            raise _Refused(error) from None
+        attempt = self._prepared(handle)
+        if attempt is not None and (later := self._announced(handle, attempt)) is not handle:
+            handle, attempt = later, self._prepared(later)
         if attempt is None:
             return self._nothing(handle)
-        self._doubt = attempt
         transaction = _transaction(handle, attempt)
         made = self._send(handle, attempt, transaction)
         found = seen(self._place, made, attempt.write, transaction, attempt.files)
@@ -229,17 +255,81 @@ class _Commit:
             self._doubt = None
         return found
 
+    def _prepared(self, handle: lance.LanceDataset) -> Attempt | None:
+        try:
+            return self._prepare(handle)
+        except StorageError:
+            raise
+        except PennonError as error:
+            # What the rows, the caller or a rival are to blame for will not get better.
+            raise _Refused(error) from None
+
+    def _announced(self, handle: lance.LanceDataset, attempt: Attempt) -> lance.LanceDataset:
+        """Tell of the attempt and heed what others tell; return the version to make it on.
+
+        Only for writes that somebody may repeat. What they noted before the handle was opened
+        is committed by then, or conflicts, except an append: that is barred.
+        """
+        named = [w for w, asked in self._writes(attempt) if asked.repeated]
+        try:
+            for write, asked in self._writes(attempt):
+                if asked.repeated:
+                    note = remember(self._place, write, handle.version, asked.durability)
+                    self._notes.append(note)
+            for write in named:
+                found = notes(self._place, write)
+                others = found.keys() - self._over - {*self._notes}
+                if others:
+                    since = {found[name] for name in others}
+                    later = self._heeded(handle, attempt, write, since)
+                    if later is not handle:
+                        self._over |= others
+                    handle = later
+        except BaseException:
+            self._lost(attempt)
+            raise
+        return handle
+
+    def _heeded(
+        self, handle: lance.LanceDataset, attempt: Attempt, write: Write, since: set[int]
+    ) -> lance.LanceDataset:
+        """Return the version to make a write on that others tried since these versions."""
+        from lance import LanceOperation
+
+        if attempt.others:
+            raise _Refused(
+                Crowded(f"Some writes to {self._place.name} may be under way elsewhere.")
+            )
+        later = handle
+        if isinstance(attempt.operation, LanceOperation.Append):
+            later = bar(self._place, handle)
+        if search(self._place, write, later, since) is not None:
+            raise self._made_elsewhere()
+        return later
+
+    def _made_elsewhere(self) -> _Refused:
+        name, asked = self._place.name, self._asked
+        return _Refused(
+            CommitConflict(
+                f"Another process made the {asked.operation} {asked.write_id!r} of {name} "
+                "meanwhile; repeat it for its receipt.",
+                table=self._place.info.id,
+                write_id=asked.write_id,
+            )
+        )
+
+    def _writes(self, attempt: Attempt) -> tuple[tuple[Write, Asked], ...]:
+        return (attempt.write, self._asked), *attempt.others
+
     def _send(
         self, handle: lance.LanceDataset, attempt: Attempt, transaction: lance.Transaction
     ) -> lance.LanceDataset:
         """Commit once and return the version Lance reports: its manifest is yet to be read."""
         from lance import LanceDataset
 
-        base = handle.version
-        self._tried.append(base)
-        for write, asked in ((attempt.write, self._asked), *attempt.others):
-            if asked.repeated:
-                remember(self._place, write, base, asked.durability)
+        self._doubt = attempt
+        self._tried.append(handle.version)
+        self._left.append(transaction_file(transaction))
         try:
             return LanceDataset.commit(handle, transaction, max_retries=attempt.retries)
         except BaseException as error:
@@ -250,6 +340,8 @@ class _Commit:
             raise translate(error, self._place.name, self._place.secrets) from None
 
     def _nothing(self, handle: lance.LanceDataset) -> CommitReceipt:
+        if self._asked.repeated and earlier(self._place, self._asked.identity()) is not None:
+            raise self._made_elsewhere()
         return CommitReceipt(
             table=self._place.info.id,
             branch=self._place.branch,
@@ -272,7 +364,7 @@ def _transaction(handle: lance.LanceDataset, attempt: Attempt) -> lance.Transact
     return Transaction(
         read_version=handle.version,
         operation=attempt.operation,
-        uuid=attempt.write.uuid,
+        uuid=str(uuid.uuid4()),
         transaction_properties=said,
     )
 

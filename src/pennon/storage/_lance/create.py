@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +33,18 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, Namespace, TableInfo
 from pennon.namespaces.names import show_id
 from pennon.retry import Backoff, Deadline
-from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.commit import Asked, done_elsewhere
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
 from pennon.storage._lance.fragments import discard, peek, write_files
 from pennon.storage._lance.history import (
     Write,
     data_files,
-    find,
+    earlier,
     read_receipt,
     transaction_file,
 )
 from pennon.storage._lance.places import Place
+from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.replace import put
 from pennon.storage.abc import CommitReceipt
 
@@ -100,7 +102,7 @@ def create(
     except OutcomeUnknown:
         raise
     except PennonError:
-        discard(place, fragments, transaction_file(0, write))
+        discard(place, fragments)
         raise
     check_mapping(namespace, place, asked.write_id)
     return receipt
@@ -133,9 +135,9 @@ def create_or_overwrite(
     creating = dataclasses.replace(asked, operation="create")
     handle = place.open_or_none()
     if handle is not None and asked.repeated:
-        found = _first_commit(place, creating.identity()) or find(place, asked.identity())
+        found = _first_commit(place, creating.identity()) or earlier(place, asked.identity())
         if found is not None:
-            return found
+            return rebuild(place, found, asked)
     fragments = write_files(place, reader, handle, mode="overwrite") if any_rows else []
     receipt: CommitReceipt | None = None
     if handle is None:
@@ -144,7 +146,10 @@ def create_or_overwrite(
         with contextlib.suppress(TableAlreadyExists):
             receipt = _commit(place, reader.schema, fragments, first, deadline)
     if receipt is None:
-        receipt = put(place, reader.schema, fragments, asked)
+        try:
+            receipt = put(place, reader.schema, fragments, asked)
+        except PennonError as error:
+            receipt = rebuild(place, done_elsewhere(place, asked, error), asked)
     check_mapping(namespace, place, asked.write_id)
     return receipt
 
@@ -208,9 +213,10 @@ def _commit(
     transaction = Transaction(
         read_version=0,
         operation=LanceOperation.Overwrite(schema, fragments),
-        uuid=write.uuid,
+        uuid=str(uuid.uuid4()),
         transaction_properties=write.properties(),
     )
+    left = transaction_file(transaction)
     last: PennonError | None = None
     for _ in Backoff(base=0.1).tries(deadline):
         lost = False
@@ -227,6 +233,7 @@ def _commit(
                 raise
             what = meaning(error)
             if what not in _LOST | _MAYBE:
+                discard(place, (), left)
                 raise translate(error, place.name, place.secrets) from None
             lost, last = what in _LOST, translate(error, place.name, place.secrets)
         try:
@@ -239,6 +246,7 @@ def _commit(
         if found is not None:
             return _mine(place, fragments, found)
         if lost or place.open_or_none() is not None:
+            discard(place, (), left)
             raise taken(place.info.id)
     raise OutcomeUnknown(
         f"The create of {place.name} could not be settled in time ({last}); repeat it with "

@@ -6,6 +6,13 @@ tried on *before* it commits. One small listing therefore tells whether a write 
 from which version on; only the versions after that are searched. The file that Lance itself writes
 for each transaction is no such evidence: Lance deletes it when a commit fails, and a commit that
 timed out may arrive later all the same.
+
+Several processes may make one write at the same moment. Each attempt opens the newest version,
+leaves a note of its own, and only then lists those of the others: of two, at least one sees the
+other. What the other committed by then is in the history. What it has still under way conflicts
+with every kind of write but two: an append, so whoever sees a note and appends takes a version
+first that no append made on an older one can follow (:func:`bar`); and a return to an old version,
+for which there is no such remedy.
 """
 
 from __future__ import annotations
@@ -39,17 +46,22 @@ __all__ = [
     "INDEXES",
     "MESSAGE",
     "Write",
+    "bar",
     "data_files",
+    "earlier",
     "find",
     "forget",
     "is_reachable",
     "noted",
+    "notes",
     "read_receipt",
     "remember",
+    "search",
     "seen",
     "transaction_file",
     "tried",
     "undone",
+    "uuid_of",
 ]
 
 MESSAGE = "__lance_commit_message"
@@ -100,8 +112,8 @@ class Write:
 
     @property
     def uuid(self) -> str:
-        """The id of the transaction that commits it."""
-        return str(uuid.uuid5(_KIND, self.key))
+        """What notes on it are named after."""
+        return uuid_of(self.key)
 
     def properties(self) -> dict[str, str]:
         """Return what its transaction carries."""
@@ -132,9 +144,17 @@ class Write:
         )
 
 
-def transaction_file(read_version: int, write: Write) -> str:
-    """Return the name of the file Lance writes before it tries to commit a write."""
-    return f"_transactions/{read_version}-{write.uuid}.txn"
+def uuid_of(key: str) -> str:
+    """Return what notes on the write with a key are named after."""
+    return str(uuid.uuid5(_KIND, key))
+
+
+def transaction_file(transaction: lance.Transaction) -> str:
+    """Return the name of the file Lance writes before it tries to commit a transaction.
+
+    Lance deletes it when that fails, so no two may share a name.
+    """
+    return f"_transactions/{transaction.read_version}-{transaction.uuid}.txn"
 
 
 def data_files(fragments: Iterable[Any]) -> frozenset[str]:
@@ -179,85 +199,131 @@ def undone(place: Place, version: int, transaction: Any, counted: int) -> int:
         return counted if before is None else int(before.count_rows())
 
 
-def remember(place: Place, write: Write, version: int, durability: Durability) -> None:
-    """Leave a note that a write is about to be committed on top of a version.
+def remember(place: Place, write: Write, version: int, durability: Durability) -> str:
+    """Leave a note that a write is about to be committed on top of a version; return its name.
 
     It is as durable as the commit is to be, and before that: else the commit could survive a loss
     of power without it, and be repeated.
     """
-    key = f"{_TRIED}/{write.uuid}/{version}"
+    key = f"{_TRIED}/{write.uuid}/{version}-{uuid.uuid4().hex[:12]}"
     place.store().put(key, write.key.encode(), durability=durability)
+    return key
+
+
+def notes(place: Place, write: Write) -> dict[str, int]:
+    """Return the names of the notes on a write, each with the version it was tried on.
+
+    Nobody makes up an automatic id: it is that of a write whose fate pennon could not settle. It
+    left no note, and may be in any version.
+    """
+    listed = place.store().list(f"{_TRIED}/{write.uuid}")
+    found = {meta.key: _base_of(meta.key) for meta in listed}
+    if write.write_id.startswith(AUTOMATIC):
+        head = place.open()
+        with translated(place.name, place.secrets):
+            found[""] = min(v["version"] for v in head.version_refs()) - 1
+    return {key: version for key, version in found.items() if version is not None}
+
+
+def _base_of(key: str) -> int | None:
+    """Return the version that the name of a note tells; None if it is no note."""
+    version = key.rpartition("/")[2].partition("-")[0]
+    return int(version) if version.isdecimal() else None
 
 
 def noted(place: Place, write: Write) -> set[int]:
     """Return the versions a write was about to be committed on, as its notes say."""
-    notes = place.store().list(f"{_TRIED}/{write.uuid}")
-    return {int(meta.key.rpartition("/")[2]) for meta in notes}
+    return set(notes(place, write).values())
 
 
-def tried(place: Place, before: datetime) -> dict[str, tuple[str, set[int]]]:
-    """Return the key of each write that notes tell of, with the versions it was tried on.
+def tried(place: Place, before: datetime) -> dict[str, dict[str, int]]:
+    """Return the notes on each write that was tried, by its key.
 
     Args:
         place: The table.
         before: Writes with a younger note are left out.
     """
-    found: dict[str, set[int]] = {}
+    found: dict[str, dict[str, int]] = {}
     young: set[str] = set()
     for meta in place.store().list(_TRIED):
-        name, _, version = meta.key.removeprefix(f"{_TRIED}/").partition("/")
-        if not version.isdecimal():
+        name = meta.key.removeprefix(f"{_TRIED}/").partition("/")[0]
+        version = _base_of(meta.key)
+        if version is None:
             continue
-        found.setdefault(name, set()).add(int(version))
+        found.setdefault(name, {})[meta.key] = version
         if meta.modified > before:
             young.add(name)
-    kept: dict[str, tuple[str, set[int]]] = {}
+    kept: dict[str, dict[str, int]] = {}
     for name in found.keys() - young:
         with contextlib.suppress(ObjectNotFound):
-            data = place.store().get(f"{_TRIED}/{name}/{max(found[name])}").data
-            key = data.decode(errors="replace")
+            key = place.store().get(max(found[name])).data.decode(errors="replace")
             # A loss of power may leave less of it than its name, which is all that a repeat needs.
-            if str(uuid.uuid5(_KIND, key)) == name:
-                kept[name] = key, found[name]
+            if uuid_of(key) == name:
+                kept[key] = found[name]
     return kept
 
 
-def forget(place: Place, write: Write) -> None:
-    """Take back the notes on a write that was surely not committed."""
+def forget(place: Place, names: Iterable[str]) -> None:
+    """Take back notes on attempts that surely were not committed."""
     with contextlib.suppress(PennonError):
-        place.store().delete_directory(f"{_TRIED}/{write.uuid}")
+        place.store().delete(*names)
 
 
-def find(place: Place, write: Write, tried: Iterable[int] = ()) -> CommitReceipt | None:
+def earlier(place: Place, write: Write) -> CommitReceipt | None:
     """Return the receipt of a write that was committed before, by whatever process.
 
-    None is final: a commit that was sent and never answered may still be on its way, but it names
-    the version it makes, so an empty commit takes that version first. Only a writer that is still
-    alive and trying with the same write id can commit after this.
-
-    Args:
-        place: The table.
-        write: Its identity.
-        tried: Versions the caller itself tried to commit it on.
+    None says that it was not committed yet: somebody may have it under way.
 
     Raises:
         OutcomeUnknown: It was tried, and the versions in question were cleaned up.
     """
-    known = {*tried, *noted(place, write)}
+    known = noted(place, write)
+    return search(place, write, place.open(), known) if known else None
+
+
+def find(place: Place, write: Write, tried: Iterable[int]) -> CommitReceipt | None:
+    """Return the receipt of a write that its caller sent and had no answer for.
+
+    None is final: a commit that was sent and never answered may still be on its way, but it names
+    the version it makes, so an empty commit takes that version first.
+
+    Args:
+        place: The table.
+        write: Its identity.
+        tried: Versions it was tried on.
+
+    Raises:
+        OutcomeUnknown: The versions in question were cleaned up.
+    """
     head = place.open()
-    if not known and write.write_id.startswith(AUTOMATIC):
-        # Nobody makes up such an id: it is that of a write whose fate pennon could not settle.
-        known = {min(v["version"] for v in head.version_refs()) - 1}
-    if not known:
-        return None
+    found = search(place, write, head, tried)
+    if found is not None:
+        return found
+    fence = _fence(place, head)
+    return _search(place, write, fence, range(head.version + 1, fence.version))
+
+
+def search(
+    place: Place, write: Write, head: lance.LanceDataset, tried: Iterable[int]
+) -> CommitReceipt | None:
+    """Return the receipt of a write if it is in the history up to a version.
+
+    Args:
+        place: The table.
+        write: Its identity.
+        head: The version.
+        tried: Versions it was tried on.
+
+    Raises:
+        OutcomeUnknown: Versions were cleaned up that may hold it.
+    """
     # The last try first: an earlier one may have fallen into a gap, and names the same files.
-    bases = sorted(known, reverse=True)
+    bases = sorted({*tried}, reverse=True)
     for base, end in zip(bases, [head.version, *bases], strict=False):
         found = _search(place, write, head, range(base + 1, end + 1))
         if found is not None:
             return found
-    fence = _fence(place, head)
-    return _search(place, write, fence, range(head.version + 1, fence.version))
+    return None
 
 
 def _search(
@@ -284,11 +350,35 @@ def _search(
 
 def _fence(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
     """Take the version after ``head`` with a commit that changes nothing."""
-    from lance import LanceDataset, LanceOperation, Transaction
+    from lance import LanceOperation
 
-    empty = Transaction(read_version=head.version, operation=LanceOperation.Append([]))
+    return _idle(place, head, LanceOperation.Append([]))
+
+
+def bar(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
+    """Take the version after ``head`` with a commit that no write made on an older one can follow.
+
+    It changes nothing either: it says that all columns are written anew, which to Lance excludes
+    every other change, as it does when a column is added. A return to an old version is the
+    exception: that follows everything.
+
+    Raises:
+        CommitConflict: Somebody else took it.
+    """
+    from lance import LanceOperation
+
     with translated(place.name, place.secrets):
-        return LanceDataset.commit(head, empty)
+        fragments = [f.metadata for f in head.get_fragments()]
+        return _idle(place, head, LanceOperation.Merge(fragments, head.lance_schema))
+
+
+def _idle(place: Place, head: lance.LanceDataset, operation: Any) -> lance.LanceDataset:
+    from lance import LanceDataset, Transaction
+
+    said = {MESSAGE: "Changes nothing: it ends a write that may still have been under way."}
+    empty = Transaction(read_version=head.version, operation=operation, transaction_properties=said)
+    with translated(place.name, place.secrets):
+        return LanceDataset.commit(head, empty, max_retries=0)
 
 
 def _left_by(place: Place, handle: lance.LanceDataset, version: int) -> Left:
@@ -349,7 +439,7 @@ def seen(
         OutcomeUnknown: Versions were cleaned up that would have told.
     """
     version, base = made.version, transaction.read_version
-    name = f"{base}-{transaction.uuid}.txn"
+    name = transaction_file(transaction).rpartition("/")[2]
     if version == base + 1 and place.is_newest(made, name):
         said = transaction.transaction_properties or {}
         return write.receipt(place.info.id, place.branch, version, said)

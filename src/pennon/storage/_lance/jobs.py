@@ -13,7 +13,7 @@ from pennon.namespaces.abc import Id, Namespace
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.create import check_mapping
-from pennon.storage._lance.history import Write, forget
+from pennon.storage._lance.history import Write
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
@@ -187,8 +187,6 @@ def fail(jobs: list[Any], error: BaseException) -> None:
         if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
             job.error = _unsettled(job)
             continue
-        if job.asked.repeated:
-            forget(job.place, job.asked.identity())
         # Raised by several threads, one exception would gather the frames of all.
         job.error = copy.copy(error)
 

@@ -24,7 +24,7 @@ from pennon.storage._indexing import field_of, from_parameters
 from pennon.storage._lance.building import definition
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import INDEXES, Write
+from pennon.storage._lance.history import INDEXES, Write, uuid_of
 from pennon.storage._lance.indexes import Named, create, describe
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
@@ -116,7 +116,7 @@ def finish_rebuilds(place: Place, seconds: float) -> tuple[str, ...]:
         version = int(number)
         if version > place.open().version:
             continue
-        if _uuid_of(place, version) == uuid:
+        if uuid in _writes_of(place, version):
             asked = Asked("finish", f"finish-{version}", repeated=False, seconds=seconds)
             built += _build(place, version, asked, note)
         else:
@@ -162,12 +162,14 @@ def _wanted(place: Place, version: int) -> list[Named]:
     return [Named(name, column, from_parameters(kind, p)) for name, column, kind, p in kept]
 
 
-def _uuid_of(place: Place, version: int) -> str | None:
+def _writes_of(place: Place, version: int) -> set[str]:
+    """Return what notes on the writes in a version are named after."""
     try:
-        return str(_transaction(place, version).uuid)
+        said = _transaction(place, version).transaction_properties or {}
     except (TypeError, VersionNotFound):
         # Cleaned up, or a compaction that moved an index, which pylance cannot show.
-        return None
+        return set()
+    return {uuid_of(key) for key in said}
 
 
 def _transaction(place: Place, version: int) -> Any:

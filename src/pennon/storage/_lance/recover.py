@@ -23,11 +23,11 @@ from pennon.errors import (
     ObjectNotFound,
     VersionNotFound,
 )
-from pennon.retry import Deadline
+from pennon.retry import Backoff, Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import Write, forget, read_receipt, tried
+from pennon.storage._lance.history import Write, bar, forget, read_receipt, search, tried
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds, unfinished
@@ -36,6 +36,8 @@ from pennon.storage.abc.maintenance import Finding
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
+    import lance
+
     from pennon.objects.abc import ObjectMeta, ObjectStore
 
 __all__ = ["recover_catalog", "recover_table"]
@@ -201,13 +203,27 @@ def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Findin
     oldest = max(known, default=1)
     while oldest - 1 in known:
         oldest -= 1
-    for key, bases in notes.values():
-        if key not in there and min(bases) + 1 >= oldest:
-            operation, _, write_id = key.removeprefix("pennon.").partition(":")
-            if not dry_run:
-                forget(place, Write(operation, write_id))
-            what = f"the {operation} {write_id!r} was tried and never committed; forgotten"
-            yield _found(place, "note", what, resolved=not dry_run)
+    never = {k: n for k, n in notes.items() if k not in there and min(n.values()) + 1 >= oldest}
+    head = None if dry_run or not never else _barred(place)
+    for key, found in never.items():
+        operation, _, write_id = key.removeprefix("pennon.").partition(":")
+        what = f"the {operation} {write_id!r} was tried and never committed"
+        if head is None:
+            yield _found(place, "note", what, resolved=False)
+        elif search(place, Write(operation, write_id), head, found.values()) is None:
+            forget(place, found)
+            yield _found(place, "note", f"{what}; forgotten", resolved=True)
+
+
+def _barred(place: Place) -> lance.LanceDataset | None:
+    """Return a version after which nothing that was tried before can be committed; None if busy.
+
+    A process that stalled for so long may still be about to, and nobody else would know then.
+    """
+    for _ in Backoff().tries(Deadline.after(_SECONDS, _SECONDS)):
+        with contextlib.suppress(Conflict):
+            return bar(place, place.open())
+    return None
 
 
 def _history(place: Place) -> list[_Commit]:

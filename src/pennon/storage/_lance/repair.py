@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import DuplicateKey
+from pennon.errors import CommitConflict, DuplicateKey
 from pennon.retry import Deadline
 from pennon.storage._lance.change import delete_found, update_found
-from pennon.storage._lance.commit import Asked, Attempt, commit
+from pennon.storage._lance.commit import Asked, Attempt, commit, done_elsewhere
 from pennon.storage._lance.conditions import paired, satisfying
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import find, noted
+from pennon.storage._lance.history import earlier, noted
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules
@@ -107,21 +107,21 @@ def repaired(
     if since + 1 >= receipt.version or not head.has_stable_row_ids:
         return receipt
     done = replace(asked, operation="repair")
-    earlier = find(place, done.identity())
-    twins = _twins(head, place, key, since, receipt.version, source) if earlier is None else None
+    before = earlier(place, done.identity())
+    twins = _twins(head, place, key, since, receipt.version, source) if before is None else None
     if twins is None:
-        if earlier is not None and rules.when_matched == "fail":
+        if before is not None and rules.when_matched == "fail":
             raise _refused(place)
-        return receipt if earlier is None else _amended(receipt, earlier)
+        return receipt if before is None else _amended(receipt, before)
     if rules.when_matched == "update":
         align = replace(asked, operation="align")
-        commit(
+        _commit_once(
             place,
             align,
             lambda head: _align(head, place, source, key, rules, align, since, receipt),
             deadline,
         )
-    fixed = commit(
+    fixed = _commit_once(
         place,
         done,
         lambda head: _remove(head, place, source, key, rules, done, since, receipt),
@@ -130,6 +130,14 @@ def repaired(
     if rules.when_matched == "fail":
         raise _refused(place)
     return _amended(receipt, fixed)
+
+
+def _commit_once(place: Place, asked: Asked, prepare: Any, deadline: Deadline) -> CommitReceipt:
+    """Commit a change that whoever repeats the merge may be making too."""
+    try:
+        return commit(place, asked, prepare, deadline)
+    except CommitConflict as error:
+        return done_elsewhere(place, asked, error)
 
 
 def _refused(place: Place) -> DuplicateKey:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pennon.errors import InvalidInput
 from pennon.expr import Expr, col
 from pennon.retry import Deadline
-from pennon.storage._lance.commit import Attempt, commit
+from pennon.storage._lance.commit import Attempt, Crowded, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import Write
 from pennon.storage._lance.jobs import FEW_BYTES, FEW_ROWS, Job, fail, receipts_of
@@ -133,8 +133,8 @@ def _upsert(
     try:
         made = commit(place, first.asked, ready, deadline, handle)
     except BaseException as error:  # noqa: BLE001 - raised again by each that waits
-        if isinstance(error, InvalidInput) and jobs[1:]:
-            # The rows of one are at fault, and the others do not have to know of it.
+        if isinstance(error, (InvalidInput, Crowded)) and jobs[1:]:
+            # One is at fault, and the others do not have to know of it.
             for job in jobs:
                 _upsert(place, [job], prepare, deadline)
         else:

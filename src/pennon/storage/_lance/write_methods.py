@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pennon.errors import CommitConflict
+from pennon.errors import CommitConflict, PennonError
 from pennon.expr import Expr, filter_sql
 from pennon.namespaces.abc import IdLike
 from pennon.retry import Deadline
@@ -21,10 +21,10 @@ from pennon.storage._lance.append import append
 from pennon.storage._lance.base import COMMIT_SECONDS, LanceBase
 from pennon.storage._lance.branches import ref_of
 from pennon.storage._lance.change import delete, truncate, update
-from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.commit import Asked, done_elsewhere
 from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.durability import keep
-from pennon.storage._lance.history import find
+from pennon.storage._lance.history import earlier
 from pennon.storage._lance.jobs import Moved, is_small
 from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
@@ -286,15 +286,21 @@ class LanceWrites(LanceBase, Writes):
             self._unless_dropped([place], CommitConflict),
             alone if asked.repeated else contextlib.nullcontext(),
         ):
-            found = find(place, asked.identity()) if asked.repeated else None
-            outlived = True
+            found = earlier(place, asked.identity()) if asked.repeated else None
+            new, outlived = None, True
             if found is None:
-                receipt = write(place)
-                outlived = place.outlived(receipt.version)
+                try:
+                    new = write(place)
+                except PennonError as error:
+                    found = done_elsewhere(place, asked, error)
+            if new is not None:
+                outlived = place.outlived(new.version)
                 if not outlived:
                     self._check_branch(place, asked)
-            else:
-                receipt = found if again is None else again(place, found)
+            if found is not None and again is not None:
+                found = again(place, found)
+            receipt = new or found
+            assert receipt is not None
             if asked.durability == "disk":
                 keep(self._namespace, place, receipt)
         if not outlived:

@@ -135,7 +135,9 @@ class Versions(abc.ABC):
             expected: The newest version as the caller knows it.
             branch: The branch.
             write_id: Identity of this write: repeating the call with the same one returns the
-                first receipt and writes nothing.
+                first receipt and writes nothing. Without ``expected`` that holds once the first
+                call has ended: if another process repeats it before, both may roll back, the later
+                one also what was written between the two.
             durability: ``"os"`` or ``"disk"``; see :class:`~pennon.storage.abc.writes.Writes`.
             deadline: Seconds to try to commit; 60 if None.
             commit_message: Kept with the version.

@@ -26,10 +26,10 @@ class Writes(abc.ABC):
 
     * ``branch``: the branch to write to; nothing else changes, whatever happens.
     * ``write_id``: identity of this write. Repeating the call with the same one returns the first
-      receipt and writes nothing, also after the process was killed before it had the receipt. Calls
-      of one process with the same one wait for each other; a call that another process repeats
-      while the first one is still at it may write again. A call that changed nothing, such as a
-      delete that found no row, is not remembered.
+      receipt and writes nothing, also after the process was killed before it had the receipt, and
+      while other processes are still at it: one makes it, and all have its receipt. (A rollback
+      that names no expected version is the exception.) Calls of one process wait for each other. A
+      call that changed nothing, such as a delete that found no row, is not remembered.
     * ``durability``: what the receipt promises if the power fails. ``"os"``: nothing; the operating
       system writes its files when it likes, and a killed process loses nothing. ``"disk"``: every
       file that the new version is made of, also those that others wrote before, and every directory

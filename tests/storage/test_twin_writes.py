@@ -1,0 +1,96 @@
+"""One write id, used by several processes at the same moment: the write is made once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import twin_workers
+from twin_workers import WRITES, stocked
+from workers import kept
+
+from pennon.storage.abc import StorageBackend
+from pennon.testing.races import Racers
+from pennon.testing.services import TestRoot
+
+PROCESSES = 4
+ON_A_BUCKET = ["append", "update", "merge", "overwrite"]
+"""What is tried there as well: what differs is the store, and not what conflicts with what."""
+
+
+def kinds(root: TestRoot) -> list[str]:
+    return ON_A_BUCKET if root.options else list(WRITES)
+
+
+@pytest.fixture(scope="module")
+def racers() -> Iterator[Racers]:
+    with Racers(PROCESSES) as made:
+        yield made
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest) -> TestRoot:
+    found = request.getfixturevalue(f"{request.param}_root")
+    base = found if isinstance(found, TestRoot) else TestRoot(found)
+    return TestRoot(f"{base.uri}/{uuid.uuid4().hex[:12]}", base.options)
+
+
+def check_made_once(db: StorageBackend, kind: str, table: str, receipts: list[Any]) -> None:
+    """Check that a write is in one version, and that everybody was told so."""
+    made = f"{table} new" if kind == "create" else table
+    named = [i for v in db.versions(made) for i in v.write_ids]
+    assert [i for i in named if i in ("w", "w/old")].count("w") == (kind != "update indexes"), kind
+    assert len(named) == len(set(named)), (kind, named)
+    assert all(r == receipts[0] for r in receipts), (kind, receipts)
+
+
+@pytest.mark.timeout(300)
+def test_at_the_same_moment(root: TestRoot, racers: Racers, race_rounds: int) -> None:
+    db = kept(root)
+    for kind in kinds(root):
+        for number in range(max(1, race_rounds // 20)):
+            table = f"{kind} {number}"
+            stocked(db, table)
+            outcomes = racers.run(twin_workers.write, root, table, kind)
+            assert all(o.won for o in outcomes), [o.text for o in outcomes]
+            check_made_once(db, kind, table, [o.value for o in outcomes])
+
+
+@pytest.mark.timeout(300)
+def test_a_process_that_stalls_as_it_commits(root: TestRoot) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    pipe, theirs = spawn.Pipe()
+    process = spawn.Process(target=twin_workers.stall, args=(theirs,), daemon=True)
+    process.start()
+    db = kept(root)
+    for kind in kinds(root):
+        stocked(db, kind)
+        pipe.send((root, kind, kind))
+        assert pipe.recv() == "stalled"
+        mine = twin_workers.write(1, root, kind, kind)
+        pipe.send("go on")
+        check_made_once(db, kind, kind, [mine, pipe.recv()])
+    pipe.close()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+@pytest.mark.timeout(300)
+def test_appends_that_wait_for_each_other_in_several_processes(
+    local_root: str, racers: Racers, race_rounds: int
+) -> None:
+    root = TestRoot(local_root)
+    db = kept(root)
+    ids = 8
+    for number in range(max(1, race_rounds // 20)):
+        table = f"t{number}"
+        db.create_table(table, [{"id": -1}])
+        outcomes = racers.run(twin_workers.append_in_threads, root, table, ids)
+        assert all(o.won for o in outcomes), [o.text for o in outcomes]
+        rows = db.scan(table).read_all()["id"].to_pylist()
+        assert sorted(rows) == list(range(-1, ids))
+        for receipts in zip(*(o.value for o in outcomes), strict=True):
+            assert all(r == receipts[0] for r in receipts)
