@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 from typing import Any
 
 import pyarrow as pa
@@ -334,3 +335,28 @@ def test_a_write_whose_committer_was_interrupted_is_not_made_again(local_root: s
     thread.join()
     assert [type(error) for error in found] == [OutcomeUnknown]
     assert db.count_rows("t") == 1
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_a_write_that_another_thread_is_about_to_make_is_made_within_the_lock(
+    local_root: str, mode: Literal["append", "overwrite"]
+) -> None:
+    """Else each would wait for the other: one for the lock, one for the write."""
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": -1}])
+    found: list[CommitReceipt] = []
+
+    def work() -> None:
+        found.append(db.write("t", [{"id": 1}], mode=mode, write_id="w"))
+
+    thread = threading.Thread(target=work)
+    with db.lock_table_for_write("t"):
+        thread.start()
+        (lane,) = lanes._lanes.values()  # pyright: ignore[reportPrivateUsage]
+        while not lane._turns:  # pyright: ignore[reportPrivateUsage]
+            threading.Event().wait(0.01)
+        mine = db.write("t", [{"id": 1}], mode=mode, write_id="w", deadline=5)
+    thread.join()
+    assert found == [mine]
+    assert db.count_rows("t") == (2 if mode == "append" else 1)
+    assert not lanes._busy  # pyright: ignore[reportPrivateUsage]
