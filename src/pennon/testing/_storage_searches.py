@@ -14,6 +14,7 @@ from pennon.errors import (
     InvalidInput,
     InvalidOption,
     InvalidState,
+    PennonError,
     TableNotFound,
     TagNotFound,
     VersionNotFound,
@@ -369,6 +370,27 @@ class SearchCases(StorageCases):
                 assert request == "t" or "id > 2" in told.replace("`", "").replace("(", "")
         refused(TableNotFound, lambda: backend.explain("nothere"))
         refused(ColumnNotFound, lambda: backend.analyze(VectorSearch("t", "nothere", [0, 0])))
+
+    def test_explain_of_what_cannot_be_answered(self, backend: StorageBackend) -> None:
+        backend.create_table("t", documents())
+        wrong: dict[type[PennonError], list[Any]] = {
+            InvalidFilter: [
+                ScanRequest("t", filter="nothere > 1"),
+                VectorSearch("t", "spot", [1, 0], filter="nothere > 1"),
+            ],
+            InvalidInput: [VectorSearch("t", "id", [1, 0]), TextSearch("t", "id", "a")],
+            ColumnNotFound: [
+                ScanRequest("t", columns=["nothere"]),
+                ScanRequest("t", columns={"a": "nothere"}),
+                ScanRequest("t", order_by="nothere"),
+                VectorSearch("t", "nothere", [1, 0]),
+                TextSearch("t", "nothere", "a"),
+                HybridSearch("t", "spot", [1, 0], "nothere", "a"),
+            ],
+        }
+        for error, requests in wrong.items():
+            for request in requests:
+                refused(error, lambda r=request: backend.explain(r))
 
 
 def _other(kind: str) -> Any:

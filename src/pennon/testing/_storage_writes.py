@@ -172,7 +172,16 @@ class WriteCases(StorageCases):
 
     def test_delete_of_all_rows_is_said(self, backend: StorageBackend) -> None:
         backend.create_table("t", PEOPLE, schema=keyed())
-        for where in ("true", "1 = 1", "id > 1 OR true", lit(value=True), "id IS NOT NULL"):
+        for where in (
+            "true",
+            "1 = 1",
+            "id > 1 OR true",
+            lit(value=True),
+            "id IS NOT NULL",
+            "name IS NULL OR `name` IS NOT NULL",
+            col("name").is_null() | (col("name") == col("name")),
+            "(name IS NULL OR NOT (Name IS NULL)) AND (score = score OR score IS NULL)",
+        ):
             text = refused(InvalidFilter, lambda w=where: backend.delete_rows("t", w))
             assert "all_rows=True" in text
         none: Any = None
@@ -183,6 +192,12 @@ class WriteCases(StorageCases):
         assert backend.count_rows("t") == 0
         refused(InvalidFilter, lambda: backend.delete_rows("t", "true"))
         did(backend.delete_rows("t", "id < 9", all_rows=True), 2, 0, 0, 0)
+
+    def test_delete_of_all_rows_that_happen_to_be_there(self, backend: StorageBackend) -> None:
+        rows = [{"id": 1, "n": 5, "m": None, "b": True}, {"id": 2, "n": 6, "m": None, "b": True}]
+        for where in ("n = n", "b OR NOT b", "n IS NOT NULL OR m IS NULL", "n < 9 OR n IS NULL"):
+            backend.create_table("t", rows, mode="overwrite")
+            did(backend.delete_rows("t", where), backend.get_table_version("t"), 0, 0, 2)
 
     def test_delete_twice_with_one_write_id(self, backend: StorageBackend) -> None:
         backend.create_table("t", PEOPLE)

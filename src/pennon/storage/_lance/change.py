@@ -15,7 +15,7 @@ from pennon.retry import Deadline
 from pennon.storage._changes import cast_values, check_all_rows, check_columns
 from pennon.storage._lance.building import field_ids
 from pennon.storage._lance.commit import Asked, Attempt, commit
-from pennon.storage._lance.conditions import is_trivial
+from pennon.storage._lance.conditions import is_always_true, is_trivial
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.fragments import file_names
 from pennon.storage._lance.history import Write
@@ -45,6 +45,9 @@ def delete(place: Place, where: str, asked: Asked, *, all_rows: bool) -> CommitR
             found = head.scanner(columns=[], filter=where, with_row_address=True).to_table()
         if not found.num_rows:
             return None
+        with translated(place.name, place.secrets):
+            trivial = found.num_rows == head.count_rows() and is_always_true(head.schema, where)
+        check_all_rows(where, place.name, trivial=trivial, all_rows=all_rows)
         with translated(place.name, place.secrets):
             return delete_found(head, where, found, asked.write(deleted=found.num_rows))
 

@@ -28,7 +28,7 @@ from pennon.storage.refs import MAIN, Ref
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MemoryReads"]
+__all__ = ["MemoryReads", "selected"]
 
 
 class MemoryReads(MemoryBase, Reads):
@@ -38,7 +38,7 @@ class MemoryReads(MemoryBase, Reads):
         """Stream rows; see :meth:`StorageBackend.scan`."""
         asked = request if isinstance(request, ScanRequest) else ScanRequest(request)
         id, rows, known = self._with_ids(asked.table, asked.ref)
-        found = _selected(rows, asked, id, known)
+        found = selected(rows, asked, id, known)
         return found.combine_chunks().to_reader(max_chunksize=asked.batch_size)
 
     def count_rows(
@@ -78,11 +78,11 @@ class MemoryReads(MemoryBase, Reads):
         if keys is not None:
             names, wanted, filter = key_filter(keys, rows.schema, id)
             there = ScanRequest(id, columns=names, filter=filter, with_row_id=True)
-            row_ids = picked(_selected(rows, there, id, known), names, wanted)[ROW_ID].to_pylist()
+            row_ids = picked(selected(rows, there, id, known), names, wanted)[ROW_ID].to_pylist()
         place = {row: n for n, row in enumerate(known)}
         found = [place[i] for i in check_row_ids(row_ids or ()) if i in place]
         some = rows.take(pa.array(found, pa.int64()))
-        return _selected(some, ScanRequest(id, columns=columns), id)
+        return selected(some, ScanRequest(id, columns=columns), id)
 
     def sample(
         self,
@@ -103,7 +103,7 @@ class MemoryReads(MemoryBase, Reads):
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
         id, rows = self._at(table, ref)
         some = rows.take(pa.array(drawn(n, rows.num_rows, seed), pa.int64()))
-        return _selected(some, ScanRequest(id, columns=columns), id)
+        return selected(some, ScanRequest(id, columns=columns), id)
 
     def sql(
         self,
@@ -134,7 +134,7 @@ def _positions(rows: pa.Table, filter: Expr | str | None, id: Id) -> pa.ChunkedA
     return positions(rows, filter, show_id(id), id)
 
 
-def _selected(rows: pa.Table, asked: ScanRequest, id: Id, known: Sequence[int] = ()) -> pa.Table:
+def selected(rows: pa.Table, asked: ScanRequest, id: Id, known: Sequence[int] = ()) -> pa.Table:
     """Return the rows and columns that are asked for.
 
     Args:

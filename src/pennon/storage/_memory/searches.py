@@ -12,7 +12,7 @@ from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
 from pennon.storage._memory.base import MemoryIndex
 from pennon.storage._memory.indexes import MemoryIndexes
-from pennon.storage._memory.reads import MemoryReads
+from pennon.storage._memory.reads import MemoryReads, selected
 from pennon.storage._select import check_columns
 from pennon.storage._vectors import (
     check_free,
@@ -44,7 +44,12 @@ class MemorySearches(MemoryReads, MemoryIndexes, Searches):
     def explain(self, request: ScanRequest | Search | IdLike) -> str:
         """Tell how a request would be answered; see :meth:`StorageBackend.explain`."""
         asked = request if isinstance(request, (ScanRequest, Search)) else ScanRequest(request)
-        id, rows = self._at(asked.table, asked.ref)
+        id, rows, indexes = self._indexes(asked.table, asked.ref)
+        # What cannot be answered cannot be explained.
+        if isinstance(asked, Search):
+            _found(asked, id, rows.slice(0, 0), indexes)
+        else:
+            selected(rows.slice(0, 0), asked, id)
         kind = type(asked).__name__
         lines = [f"{kind} of {show_id(id)}", f"- flat scan: all {rows.num_rows} rows in memory"]
         if asked.filter is not None:
@@ -65,17 +70,20 @@ class MemorySearches(MemoryReads, MemoryIndexes, Searches):
         return f"{self.explain(request)}- {rows} rows in {seconds * 1000:.3f} ms\n"
 
     def _search(self, request: Search) -> pa.Table:
-        id, rows, indexes = self._indexes(request.table, request.ref)
-        check_free(rows.schema, request.columns, id)
-        match request:
-            case VectorSearch():
-                return _nearest(rows, indexes, request, id)
-            case TextSearch():
-                return _texts(rows, indexes, id).texts(request)
-            case HybridSearch():
-                return _hybrid(rows, indexes, request, id)
-            case _:
-                raise InvalidInput(f"{type(request).__name__} is no search that is known.")
+        return _found(request, *self._indexes(request.table, request.ref))
+
+
+def _found(request: Search, id: Id, rows: pa.Table, indexes: Mapping[str, MemoryIndex]) -> pa.Table:
+    check_free(rows.schema, request.columns, id)
+    match request:
+        case VectorSearch():
+            return _nearest(rows, indexes, request, id)
+        case TextSearch():
+            return _texts(rows, indexes, id).texts(request)
+        case HybridSearch():
+            return _hybrid(rows, indexes, request, id)
+        case _:
+            raise InvalidInput(f"{type(request).__name__} is no search that is known.")
 
 
 def _texts(rows: pa.Table, indexes: Mapping[str, MemoryIndex], id: Id) -> Searcher:

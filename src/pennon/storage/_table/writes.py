@@ -179,7 +179,9 @@ class WritesOfTable(TableBase):
 
         Args:
             where: The condition: an expression or SQL.
-            all_rows: Whether a condition that is true of every row, such as ``"1 = 1"``, is meant.
+            all_rows: Whether a condition that is true whatever the rows are, such as ``"1 = 1"`` or
+                ``"n IS NULL OR n IS NOT NULL"``, is meant. Comparisons are not reasoned about:
+                ``"n >= 1 OR n < 1"`` counts as a condition.
             write_id: Identity of this write.
             durability: ``"os"`` or ``"disk"``.
             deadline: Seconds.
