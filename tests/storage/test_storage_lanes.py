@@ -155,7 +155,7 @@ def test_one_look_at_the_catalog_serves_those_that_wait(
 
     held.run(lambda: monkeypatch.setattr(DirectoryNamespace, "describe_table", counted))
     assert len(held.receipts) == 8
-    assert len(looks) == 2
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -178,7 +178,7 @@ def test_a_table_that_is_dropped_while_appends_wait(local_root: str, *, again: b
         assert not db.table_exists("t")
 
 
-def test_a_table_that_is_dropped_between_commit_and_receipt(
+def test_a_table_that_is_dropped_before_the_commit_is_seen(
     local_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = pennon.open(local_root)
@@ -187,14 +187,12 @@ def test_a_table_that_is_dropped_between_commit_and_receipt(
     seen = commit.seen
 
     def dropped(*args: Any) -> CommitReceipt | None:
-        found = seen(*args)
         other.drop_table("t")
-        return found
+        return seen(*args)
 
     held.run(lambda: monkeypatch.setattr(commit, "seen", dropped))
     assert not held.receipts
     assert [type(error) for error in held.errors] == [CommitConflict] * 3
-    assert len({error.context["write_id"] for error in held.errors}) == 3
 
 
 @pytest.mark.parametrize(

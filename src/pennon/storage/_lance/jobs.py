@@ -93,10 +93,13 @@ def _now(namespace: Namespace, place: Place) -> Place | None:
 
 
 def acknowledge(jobs: list[_J], receipts: list[CommitReceipt]) -> None:
-    """Give jobs their receipts, once their names are seen to lead to the table still."""
+    """Give jobs their receipts, once it is seen that their table was not dropped before.
+
+    What saw the commit usually saw that too; else one look at the catalog serves all of a name.
+    """
     there: set[tuple[int, Id]] = set()
     for job, receipt in zip(jobs, receipts, strict=True):
-        if job.namespace is not None:
+        if job.namespace is not None and not job.place.outlived(receipt.version):
             name = id(job.namespace), job.place.info.id
             if name not in there:
                 try:
