@@ -354,6 +354,26 @@ def test_sixteen_threads_that_read_and_write(local_root: str) -> None:
 
 
 @pytest.mark.usefixtures("trusting")
+def test_a_read_asks_the_catalog_and_the_table_at_the_same_time(
+    s3_root: TestRoot, proxy: RecordingProxy
+) -> None:
+    db = opened(s3_root.via(proxy.endpoint))
+    db.create_table("t", [{"id": 0}])
+    assert ids(db) == ids(db) == [0]
+    asked = [proxy.stall(method="HEAD", path=f"*{p}/_versions/*") for p in ("__manifest", "_t")]
+    found: list[list[int]] = []
+    reader = threading.Thread(target=lambda: found.append(ids(db)))
+    reader.start()
+    for rule in asked:
+        rule.wait()
+    opened(s3_root).write("t", [{"id": 1}])
+    for rule in asked:
+        rule.release()
+    reader.join()
+    assert found == [[0, 1]]
+
+
+@pytest.mark.usefixtures("trusting")
 def test_a_write_sends_no_more_than_it_must(s3_root: TestRoot, proxy: RecordingProxy) -> None:
     """The catalog, the versions before, in and after the commit, and three PUT."""
     db = opened(s3_root.via(proxy.endpoint))

@@ -11,9 +11,10 @@ between. It is there still, and one HEAD sees it, unless it was removed. Who may
 - *A clean-up*, of any tool, as soon as there is ``V + 2``; Lance allows a grace period of 0, and a
   compaction followed by such a clean-up is common. A clean-up goes by age or number, so it takes
   ``V`` too, and it removes the transactions of all versions it takes before the first of their
-  manifests. So a second HEAD, *after* the first, of the transaction of ``V``, finds it missing.
-  This is why one request is not enough: whatever single object is looked at, there is a legal
-  history in which it looks the same and ``V`` is not the newest.
+  manifests. So a second HEAD, *after* the first, of the transaction of ``V``, finds it missing. (At
+  the same time would not do: the clean-up may fall between the second and the first.) This is why
+  one request is not enough: whatever single object is looked at, there is a legal history in which
+  it looks the same and ``V`` is not the newest.
 - *A clean-up that takes V + 1 and leaves V*, because ``V`` has a tag, or a branch begins with it.
   Nothing near ``V`` shows that. But ``V + 1`` was made after the listing, so such a clean-up
   removes a version younger than the listing is old. Listings are trusted for ``TRUST_SECONDS``

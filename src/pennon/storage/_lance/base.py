@@ -97,20 +97,51 @@ class LanceBase:
             while len(self._found) > _MOST:
                 self._found.popitem(last=False)
 
-    def _read_place(self, table: IdLike, branch: str = MAIN) -> Place:
-        """Return the branch of a table for a read: as old as the consistency allows."""
-        if isinstance(self._consistency, Strong):
-            return self._place(table, branch)
-        check_branch(branch)
+    def _read_place(self, table: IdLike, ref: Ref | None) -> Place:
+        """Return the branch of a table for a read: as old as the consistency allows.
+
+        Args:
+            table: Its id.
+            ref: What is to be read; None if nothing is.
+        """
+        branch = MAIN if ref is None else ref.branch
         asked = time.monotonic()
         id = self._id(table)
         with self._lock:
-            oldest = max(asked - self._consistency.seconds, self._touched.get(id, self._floor))
             known = self._found.get(id)
+            touched = self._touched.get(id, self._floor)
+        if isinstance(self._consistency, Strong):
+            oldest = asked
+        else:
+            oldest = max(asked - self._consistency.seconds, touched)
         if known is None or known[0] < oldest:
-            known = asked, self._namespace.describe_table(id)
+            newest = ref is not None and ref.version is None
+            before = Place.of(self._namespace, known[1], branch) if known and newest else None
+            known = asked, self._described(id, before)
             self._remember(id, *known)
         return replace(Place.of(self._namespace, known[1], branch), since=oldest)
+
+    def _described(self, id: Id, before: Place | None) -> TableInfo:
+        """Ask the catalog for a table and, meanwhile, a bucket for the newest version of it.
+
+        Both answers are of moments after the call began, in whatever order they come: the name led
+        there, and no version acknowledged before is missing. If the name leads elsewhere by now,
+        the second one is of no use, and of no harm.
+
+        Args:
+            id: The table.
+            before: Where it was when it was looked for last.
+        """
+        if before is None or not before.uri.is_bucket:
+            return self._namespace.describe_table(id)
+        looking = threading.Thread(target=before.look, name="pennon-look")
+        with contextlib.suppress(RuntimeError):  # No more threads: then one after the other.
+            looking.start()
+        try:
+            return self._namespace.describe_table(id)
+        finally:
+            if looking.ident is not None:
+                looking.join()
 
     def _touch(self, table: IdLike | None) -> None:
         """Let no later read be older than this moment."""
@@ -128,7 +159,7 @@ class LanceBase:
 
     def _opened(self, table: IdLike, ref: Ref) -> tuple[Place, lance.LanceDataset]:
         """Return the branch of a table, and a new handle on the state that is meant."""
-        place = self._read_place(table, ref.branch)
+        place = self._read_place(table, ref)
         return place, place.open_at(ref)
 
     @contextlib.contextmanager

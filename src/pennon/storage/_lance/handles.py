@@ -59,6 +59,10 @@ class Kept(Protocol):
         """Return a handle of the caller's own on the newest version; see :class:`Handles`."""
         ...
 
+    def look(self, location: str, store: ObjectStore, base: str) -> None:
+        """Note whether what is known of a dataset is still the newest version."""
+        ...
+
     def is_written(self, location: str, store: ObjectStore, base: str, since: float | None) -> bool:
         """Whether there surely is a version; False is also the answer to a doubt."""
         ...
@@ -125,12 +129,11 @@ class Handles:
             known = self._known.get(location)
             if known is not None:
                 self._known.move_to_end(location)
-        if known is not None:
-            if since is not None and known.asked >= since:
-                return clone(known.handle)
-            if not known.followed and _holds(known, store, base, listed=listed):
-                known.asked = max(known.asked, asked)
-                return clone(known.handle)
+        if known is not None and (
+            (since is not None and known.asked >= since)
+            or _look(known, asked, store, base, listed=listed)
+        ):
+            return clone(known.handle)
         look = Look.now(store, base)
         handle = open()
         new = _Known(handle, Newest.of(handle, look), asked)
@@ -141,6 +144,17 @@ class Handles:
             new.newest.named = known.newest.named
         self._keep(location, new)
         return clone(handle)
+
+    def look(self, location: str, store: ObjectStore, base: str) -> None:
+        """Note whether what is known of a dataset is still the newest version.
+
+        Who opens it with this moment, or an earlier one, for ``since`` then sends no request.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            known = self._known.get(location)
+        if known is not None:
+            _look(known, asked, store, base)
 
     def is_written(
         self, location: str, store: ObjectStore, base: str, since: float | None = None
@@ -210,6 +224,16 @@ class Handles:
             self._known.move_to_end(location)
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
+
+
+def _look(
+    known: _Known, asked: float, store: ObjectStore, base: str, *, listed: bool = False
+) -> bool:
+    """Whether what is known surely is the newest version, and if so, since when that is known."""
+    if known.followed or not _holds(known, store, base, listed=listed):
+        return False
+    known.asked = max(known.asked, asked)
+    return True
 
 
 def _holds(known: _Known, store: ObjectStore, base: str, *, listed: bool) -> bool:

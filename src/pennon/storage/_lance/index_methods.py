@@ -179,7 +179,7 @@ class LanceIndexes(LanceWrites, Indexes):
     ) -> list[IndexInfo]:
         """List the indexes; see :meth:`Indexes.list_indexes`."""
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
-        place = self._read_place(table, ref.branch)
+        place = self._read_place(table, ref)
         with self._unless_dropped([place], TableNotFound):
             return list_indexes(place, place.open_at(ref))
 
@@ -195,6 +195,6 @@ class LanceIndexes(LanceWrites, Indexes):
     ) -> IndexStats:
         """Tell what is known of an index; see :meth:`Indexes.index_stats`."""
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
-        place = self._read_place(table, ref.branch)
+        place = self._read_place(table, ref)
         with self._unless_dropped([place], TableNotFound):
             return stats(place, place.open_at(ref), name)

@@ -36,7 +36,7 @@ class LanceMetadata(LanceWrites, Metadata):
     ) -> TableStats:
         """Return how big a version is; see :meth:`Metadata.table_stats`."""
         ref = Ref(branch=branch, version=version, tag=tag, as_of=as_of)
-        place = self._read_place(table, ref.branch)
+        place = self._read_place(table, ref)
         with self._unless_dropped([place], TableNotFound):
             return metadata.stats(place, ref)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -136,6 +137,11 @@ class Place:
             table=self.info.id,
             branch=self.branch,
         )
+
+    def look(self) -> None:
+        """Find out whether what is known is the newest version; a failure is for who opens it."""
+        with contextlib.suppress(Exception):
+            self.handles.look(self.location, self.above, self._base)
 
     @property
     def is_written(self) -> bool:

@@ -27,7 +27,7 @@ class LanceReads(LanceBase, Reads):
 
     def _rows(self, table: IdLike, ref: Ref) -> Rows:
         """Open the state that is meant."""
-        place = self._read_place(table, ref.branch)
+        place = self._read_place(table, ref)
         with self._unless_dropped([place], TableNotFound):
             handle = place.open_at(ref)
         return Rows(

@@ -14,7 +14,7 @@ from pennon.objects import ObjectStore
 from pennon.storage._lance.backend import LanceBackend
 from pennon.storage._lance.handles import Kept, clone
 from pennon.storage._lance.places import Place
-from pennon.storage.refs import MAIN
+from pennon.storage.refs import MAIN, Ref
 from pennon.storage.snapshot import Snapshot, at_one_moment
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ class _Pinning:
     ) -> bool:
         """Whether it is pinned."""
         return location in self.pin.handles
+
+    def look(self, location: str, store: ObjectStore, base: str) -> None:
+        """Do nothing: what is pinned may be of any age."""
 
     def follow(self, location: str) -> None:
         """Do nothing: what is pinned is not written to."""
@@ -128,8 +131,8 @@ class LanceSnapshot(Snapshot, LanceBackend):
         place = Place.of(self._namespace, pin.info, branch)
         return replace(place, handles=_Pinning(pin, place.handles))
 
-    def _read_place(self, table: IdLike, branch: str = MAIN) -> Place:
-        return self._place(table, branch)
+    def _read_place(self, table: IdLike, ref: Ref | None) -> Place:
+        return self._place(table, MAIN if ref is None else ref.branch)
 
     def close(self) -> None:
         """Let the pinned versions go; see :meth:`Snapshot.close`."""

@@ -80,7 +80,7 @@ class LanceTables(LanceBase, TableLifecycle):
     def table_exists(self, table: IdLike) -> bool:
         """Tell whether a table exists; see :meth:`StorageBackend.table_exists`."""
         try:
-            return self._read_place(table).is_written
+            return self._read_place(table, None).is_written
         except TableNotFound:
             return False
 

@@ -24,7 +24,7 @@ class LanceVersions(LanceWrites, Versions):
     """The versions of a table, on Lance."""
 
     def _newest(self, table: IdLike, branch: str) -> int:
-        return self._read_place(table, branch).open().version
+        return self._read_place(table, Ref(branch=branch)).open().version
 
     def versions(
         self,
