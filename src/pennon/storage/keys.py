@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Difference",
+    "check_key_column",
     "check_names",
     "checked_rows",
     "difference",
@@ -111,7 +112,7 @@ def with_primary_key(schema: pa.Schema, names: str | Sequence[str]) -> pa.Schema
         if field.name not in key:
             fields.append(field)
             continue
-        _check_key_type(field)
+        check_key_column(field)
         said = {**(field.metadata or {}), _KEY: b"true"}
         said[_POSITION] = str(key.index(field.name) + 1).encode()
         fields.append(field.with_nullable(nullable=False).with_metadata(said))
@@ -125,10 +126,10 @@ def check_names(names: Iterable[str]) -> None:
         InvalidName: One that Lance cannot read or filter by, or that results need for themselves.
     """
     for name in names:
-        if not isinstance(name, str) or not name or any(c in name for c in "`.\0"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(name, str) or name in ("", "*") or any(c in name for c in "`.\0"):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidName(
-                f"The column {name!r} cannot be stored: Lance allows no empty name, and none with "
-                "a dot, a back-tick or a NUL character; rename it."
+                f"The column {name!r} cannot be stored: Lance allows no empty name, no '*', and "
+                "none with a dot, a back-tick or a NUL character; rename it."
             )
         if name in _RESERVED:
             raise InvalidName(
@@ -159,7 +160,7 @@ def checked_rows(
     if key is None and not names:
         return rows
     for name in names:
-        _check_key_type(rows.schema.field(name))
+        check_key_column(rows.schema.field(name))
     keyed = rows
     if key is not None or any(rows.schema.field(n).nullable for n in names):
         keyed = to_reader(rows, with_primary_key(rows.schema, names if key is None else key))
@@ -180,11 +181,21 @@ def checked_rows(
     return pa.RecordBatchReader.from_batches(keyed.schema, unique())
 
 
-def _check_key_type(field: pa.Field) -> None:
-    """Refuse types whose values Python or Lance cannot compare for equality without a doubt."""
+def check_key_column(field: pa.Field) -> None:
+    """Refuse a column that rows cannot be told apart by.
+
+    Raises:
+        InvalidName: A name that Lance cannot match rows by.
+        InvalidOption: A type whose values Python or Lance cannot compare without a doubt.
+    """
     import pyarrow as pa
 
     types, kind = pa.types, field.type
+    if '"' in field.name:
+        raise InvalidName(
+            f"The column {field.name!r} cannot be part of a key: Lance matches no rows by a name "
+            "with a double quote; rename it."
+        )
     if (
         types.is_nested(kind)
         or types.is_floating(kind)
@@ -193,6 +204,7 @@ def _check_key_type(field: pa.Field) -> None:
         or types.is_duration(kind)
         or types.is_interval(kind)
         or (types.is_timestamp(kind) and kind.unit == "ns")
+        or isinstance(kind, pa.BaseExtensionType)
     ):
         raise InvalidOption(
             f"The column {field.name!r} is {kind}, which cannot be part of a key; use whole "

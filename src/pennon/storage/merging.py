@@ -16,7 +16,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.expr import Expr, filter_sql
-from pennon.storage.keys import names_of, primary_key
+from pennon.storage.keys import check_key_column, names_of, primary_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +120,9 @@ def key_of(on: str | Sequence[str] | None, schema: pa.Schema, table: str) -> lis
 
     Raises:
         ColumnNotFound: The table has no such column.
-        InvalidOption: None are given and the table declares no primary key.
+        InvalidName: Lance cannot match rows by the name of one.
+        InvalidOption: None are given and the table declares no primary key, or rows cannot be
+            matched by the type of one.
     """
     names = list(primary_key(schema)) if on is None else names_of("on", on)
     if not names:
@@ -134,6 +136,8 @@ def key_of(on: str | Sequence[str] | None, schema: pa.Schema, table: str) -> lis
             f"{table} has no column {missing[0]!r}; {did_you_mean(missing[0], schema.names)}",
             columns=tuple(missing),
         )
+    for name in names:
+        check_key_column(schema.field(name))
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,7 @@ from pennon.errors import (
     TagNotFound,
     VersionNotFound,
 )
-from pennon.storage.abc import StorageBackend
+from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.testing._storage_base import StorageCases
 
 __all__ = ["EdgeCases"]
@@ -83,9 +84,15 @@ class EdgeCases(StorageCases):
             pa.duration("s"),
             pa.timestamp("ns"),
             pa.list_(pa.int8()),
+            pa.uuid(),
         ):
+            schema = pa.schema([("k", kind), ("v", pa.int8())])
             with pytest.raises(InvalidOption, match="cannot be part of a key"):
-                backend.create_empty_table("u", pa.schema([("k", kind)]), primary_key="k")
+                backend.create_empty_table("u", schema, primary_key="k")
+            backend.create_table("w", schema=schema, mode="overwrite")
+            for merge in ({"on": "k"}, {"on": ["v", "k"], "when_matched": "delete"}):
+                with pytest.raises(InvalidOption, match="cannot be part of a key"):
+                    backend.merge_insert("w", schema.empty_table(), **merge)  # type: ignore[arg-type]
         assert not backend.table_exists("u")
 
     def test_names_no_tag_can_have(self, backend: StorageBackend) -> None:
@@ -173,10 +180,26 @@ class EdgeCases(StorageCases):
         ):
             with pytest.raises(InvalidInput, match="at least one"):
                 call()
-        with pytest.raises(InvalidName):
-            backend.create_table("u", [{"a\0b": 1}])
+        for name in ("a\0b", "*"):
+            with pytest.raises(InvalidName):
+                backend.create_table("u", [{name: 1}])
+        with pytest.raises(InvalidName, match="double quote"):
+            backend.create_table("u", [{'a"b': 1}], primary_key='a"b')
+        backend.create_table("u", [{'a"b': 1}])
+        with pytest.raises(InvalidName, match="double quote"):
+            backend.merge_insert("u", [{'a"b': 1}], on='a"b')
         with pytest.raises(InvalidOption):
             backend.take("t", row_ids=[0], columns=[])
+
+    def test_order_of_floats_of_every_length(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        numbers = [1.5, None, math.nan, -math.inf, -0.5, math.inf]
+        for name, kind in (("h", pa.float16()), ("f", pa.float32()), ("d", pa.float64())):
+            backend.create_table(name, {"n": range(6), "v": pa.array(numbers, kind)})
+            for way, order in (("asc", [3, 4, 0, 5, 2, 1]), ("desc", [2, 5, 0, 4, 3, 1])):
+                asked = ScanRequest(name, columns=["n"], order_by=[("v", way)])  # type: ignore[list-item]
+                assert backend.scan(asked).read_all()["n"].to_pylist() == order
 
     def test_states_that_are_not_there(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": 1}])

@@ -179,6 +179,7 @@ def _sorted(rows: pa.Table, order: list[tuple[str, bool]]) -> pa.Array:
     for place, (name, up) in enumerate(order):
         values, way = rows[name], "ascending" if up else "descending"
         if pa.types.is_floating(values.type):
+            values = values.cast(pa.float64())  # Arrow does not sort the shortest
             keys[f"nan{place}"] = pc.is_nan(values)
         keys[str(place)] = values
         ways += [(key, way) for key in (f"nan{place}", str(place)) if key in keys]

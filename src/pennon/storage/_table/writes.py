@@ -299,7 +299,9 @@ class WritesOfTable(TableBase):
             DuplicateKey: Two rows of the data have one key; or, with ``"fail"``, a key is there
                 already. Nothing was written.
             ColumnNotFound: The table has no such column.
-            InvalidOption: No key at all, or rules that contradict each other.
+            InvalidName: A column of the key has a name with a double quote.
+            InvalidOption: No key at all, one of a type that rows cannot be told apart by, or rules
+                that contradict each other.
             SchemaMismatch: The rows do not fit the table, or lack a column that is needed.
             InvalidInput: The data are too large for one merge; nothing was written.
             InvalidFilter: A condition cannot be used.
