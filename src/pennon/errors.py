@@ -15,7 +15,7 @@ Catch by what you would do next, not by who failed::
     │                    DuplicateKey
     ├─ PermissionDenied  Unauthenticated
     ├─ Unsupported       MissingExtra UnsafeStore
-    ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt NotDurable
+    ├─ StorageError      Unavailable Throttled DeadlineExceeded Corrupt NotDurable EngineFailed
     └─ OutcomeUnknown
 
 Every error carries ``kind`` (a stable machine code), ``retryable``, ``context`` (names and numbers
@@ -41,6 +41,7 @@ __all__ = [
     "Corrupt",
     "DeadlineExceeded",
     "DuplicateKey",
+    "EngineFailed",
     "IndexAlreadyExists",
     "IndexNotFound",
     "InvalidFilter",
@@ -346,6 +347,13 @@ class NotDurable(StorageError):
 
     Everybody sees it; it may be gone when the power fails. ``context["receipt"]`` is its receipt.
     Repeating the write does not help: what the system could not write it may have thrown away.
+    """
+
+
+class EngineFailed(StorageError):
+    """Lance broke off in the middle of a call: a defect of it, or more than it has room for.
+
+    A write that raises this was not committed. The same call most likely fails again.
     """
 
 

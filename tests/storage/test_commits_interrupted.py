@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import pennon
-from pennon.errors import OutcomeUnknown, PermissionDenied
+from pennon.errors import EngineFailed, OutcomeUnknown, PermissionDenied
 from pennon.objects.local import LocalStore
 from pennon.storage._lance import commit
 from pennon.storage.abc import StorageBackend
@@ -78,6 +78,37 @@ def test_an_exception_after_the_commit(
     WRITES[name](again, write_id="w")
     assert again.get_table_version("t") == 3
     assert contents(local_root) == contents(elsewhere)
+
+
+@pytest.mark.parametrize("name", ["append", "delete", "merge", "index", "overwrite"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_lance_panics_as_it_commits(
+    local_root: str, monkeypatch: pytest.MonkeyPatch, name: str, committed: bool
+) -> None:
+    """What has become of it is looked up; it is tried again by whoever wants that."""
+    db = stocked(local_root)
+    real = lance.LanceDataset.commit
+    path = db.namespace.describe_table("t").location
+    calls: list[int] = []
+
+    def panics(*args: Any, **kwargs: Any) -> Any:
+        if committed:
+            real(*args, **kwargs)
+        monkeypatch.undo()
+        calls.append(1)
+        lance.dataset(path).count_rows("array_repeat(n, 9223372036854775807)[1] = 1")
+
+    monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(panics))
+    if committed:
+        WRITES[name](db, write_id="w")
+    else:
+        with pytest.raises(EngineFailed) as failed:
+            WRITES[name](db, write_id="w")
+        assert not failed.value.retryable
+        assert not any("w" in v.write_ids for v in db.versions("t"))
+        WRITES[name](db, write_id="w")
+    assert calls == [1]
+    assert sum("w" in v.write_ids for v in db.versions("t")) == 1
 
 
 def test_a_disk_that_denies_after_the_commit(

@@ -14,11 +14,13 @@ from lance import LanceDataset, LanceOperation, Transaction
 from lance.fragment import write_fragments
 
 import pennon
+from pennon import ScanRequest
 from pennon.errors import (
     BranchAlreadyExists,
     BranchNotFound,
     CommitConflict,
     Corrupt,
+    EngineFailed,
     InvalidFilter,
     InvalidName,
     InvalidOption,
@@ -38,6 +40,7 @@ from pennon.errors import (
     VersionNotFound,
 )
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
+from pennon.storage.abc import StorageBackend
 from pennon.testing.proxy import RecordingProxy
 from pennon.testing.services import TestRoot
 
@@ -236,12 +239,45 @@ def test_texts_that_cannot_be_provoked_here() -> None:
 
 def test_a_panic_is_an_error_and_other_things_pass() -> None:
     panic = type("PanicException", (BaseException,), {})
-    with pytest.raises(Unavailable, match="docs"), translated("docs"):
-        raise panic("Already borrowed")
+    with pytest.raises(EngineFailed, match="docs") as failed, translated("docs"):
+        raise panic("Retryable commit conflict")
+    assert not failed.value.retryable
     for passing in (KeyboardInterrupt(), KeyError("x"), TableNotFound("gone")):
         with pytest.raises(type(passing)) as caught, translated("docs"):
             raise passing
         assert caught.value is passing
+
+
+TOO_MUCH = "array_repeat(id, 9223372036854775807)[1]"
+"""What Lance panics on: it takes the room for so many numbers at once."""
+PANICS: dict[str, Callable[[StorageBackend], object]] = {
+    "count": lambda db: db.count_rows("t", f"{TOO_MUCH} = 1"),
+    "scan": lambda db: db.scan(ScanRequest("t", filter=f"{TOO_MUCH} = 1")).read_all(),
+    "delete": lambda db: db.delete_rows("t", f"{TOO_MUCH} = 1", write_id="w"),
+    "update": lambda db: db.update("t", {"id": TOO_MUCH}, write_id="w"),
+    "add columns": lambda db: db.add_columns("t", {"n": TOO_MUCH}, write_id="w"),
+    "merge": lambda db: db.merge_insert(
+        "t",
+        [{"id": 99}],
+        on="id",
+        when_not_matched_by_source="delete",
+        not_matched_by_source_if=f"{TOO_MUCH} = 1",
+        write_id="w",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PANICS)
+def test_a_real_panic_is_an_error_of_its_own_kind(local_root: str, name: str) -> None:
+    db = pennon.open(local_root)
+    db.create_table("t", [{"id": 1}, {"id": 2}])
+    with pytest.raises(EngineFailed, match="Lance broke off on t") as failed:
+        PANICS[name](db)
+    assert not failed.value.retryable
+    assert db.get_table_version("t") == 1
+    table = Path(db.namespace.describe_table("t").location)
+    assert len(list((table / "data").iterdir())) == 1
+    assert db.delete_rows("t", "id = 1", write_id="w").rows_deleted == 1
 
 
 def test_a_file_that_is_gone_is_typed_inside_the_stream(local_root: str) -> None:

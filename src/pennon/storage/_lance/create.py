@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["check_mapping", "create", "create_or_overwrite"]
 
 _LOST = frozenset({"exists", "no_version", "conflict", "incompatible"})
-_MAYBE = frozenset({"unknown_fate", "unreachable", "throttled", "other"})
+_MAYBE = frozenset({"unknown_fate", "panic", "unreachable", "throttled", "other"})
 
 
 def create(

@@ -18,6 +18,7 @@ from pennon.errors import (
     CommitConflict,
     Corrupt,
     DuplicateKey,
+    EngineFailed,
     InvalidFilter,
     InvalidName,
     InvalidOption,
@@ -74,6 +75,7 @@ Meaning = Literal[
     "throttled",
     "unreachable",
     "unknown_fate",
+    "panic",
     "other",
 ]
 
@@ -102,6 +104,8 @@ _TABLE: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
     ("denied", re.compile(r"AccessDenied|status code: 403|os error 13\b|os error 30\b")),
     ("throttled", re.compile(r"SlowDown|ServerBusy|status code: 429")),
     ("unknown_fate", re.compile(r"Commit result .*unknown")),
+    # What a panic in a thread of Lance leaves for those who wait for it.
+    ("panic", re.compile(r"producer terminated before end|JoinError::Panic|\bpanicked\b")),
     (
         "conflict",
         re.compile(r"Retryable commit conflict|Too many concurrent writers|Commit conflict for"),
@@ -151,18 +155,25 @@ def is_lance_error(error: BaseException) -> bool:
     """Whether Lance or Arrow raised this, rather than a defect of pennon or a signal."""
     if isinstance(error, PennonError):
         return False
-    return isinstance(error, (ValueError, OSError, RuntimeError, NotImplementedError)) or (
-        type(error).__name__ == "PanicException"
+    return _is_panic(error) or isinstance(
+        error, (ValueError, OSError, RuntimeError, NotImplementedError)
     )
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"
 
 
 def meaning(error: BaseException) -> Meaning:
     """Return what an error of Lance says happened."""
+    if _is_panic(error):
+        # Whatever it says: how far the call had come, nobody knows.
+        return "panic"
     text = str(error)
     for what, pattern in _TABLE:
         if pattern.search(text):
             return what
-    return "unknown_fate" if type(error).__name__ == "PanicException" else "other"
+    return "other"
 
 
 def missing_manifest(error: BaseException) -> str | None:
@@ -286,6 +297,12 @@ def _store_failed(what: Meaning, table: str, said: str) -> PennonError:
             return Unavailable(
                 f"The store of {table} gives no usable answer ({said}); check the endpoint and "
                 "the network, then retry.",
+                table=table,
+            )
+        case "panic":
+            return EngineFailed(
+                f"Lance broke off on {table} ({said}); ask for less at once, and report it if that "
+                "does not help.",
                 table=table,
             )
         case _:

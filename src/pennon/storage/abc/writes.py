@@ -45,6 +45,7 @@ class Writes(abc.ABC):
     * ``BranchNotFound``: it has no such branch.
     * ``CommitConflict``: rivals won again and again, or the table was dropped meanwhile.
     * ``OutcomeUnknown``: the fate of the write could not be settled; repeat it with its write id.
+    * ``EngineFailed``: Lance broke off in the middle, and nothing was committed.
     * ``NotDurable``: it was committed and everybody sees it, but the disk failed to keep it.
     """
 
