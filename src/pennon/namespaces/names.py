@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pennon.errors import InvalidName
 from pennon.namespaces.abc import Id, IdLike
@@ -62,8 +63,11 @@ def show_id(id: Id) -> str:
 
 
 def _problem(part: object) -> str:
-    if not isinstance(part, str):
-        return f"is a {type(part).__name__}, not a string"
+    return _fault(part) if isinstance(part, str) else f"is a {type(part).__name__}, not a string"
+
+
+@lru_cache(maxsize=1024)
+def _fault(part: str) -> str:
     if not part:
         return "is empty"
     if part in {".", ".."}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pennon.config import parse_options, split_storage
@@ -124,6 +125,7 @@ class DirectoryNamespace(Namespace):
         self._manifest_enabled = manifest_enabled
         self._allow_unsafe = allow_unsafe
         self._seen: Literal["manifest", "flat"] | None = None
+        self._uri_of = lru_cache(maxsize=1024)(lambda location: str(uri.join(location)))
         self.session = session
         self._manifest = Manifest(uri, options, session)
         self._changes = Changes(self._manifest, lambda: self._store, allow_unsafe=allow_unsafe)
@@ -253,7 +255,7 @@ class DirectoryNamespace(Namespace):
         assert entry.location is not None
         return TableInfo(
             entry.id,
-            str(self._uri.join(entry.location)),
+            self._uri_of(entry.location),
             entry.properties,
             declared,
             self._options.for_lance() or None,

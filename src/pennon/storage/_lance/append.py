@@ -49,14 +49,14 @@ class _Append(Job):
     rows: pa.Table | None = None
     fragments: list[Any] = field(default_factory=list[Any])
     known: Any = None
-    """The columns its rows were made for; None for those of the newest version."""
+    """The columns its rows were made for if they are many; else those of the newest version."""
     write: Write = field(init=False)
 
     def read(self, head: lance.LanceDataset, schema: pa.Schema) -> None:
         """Make rows of the data: in memory if they are few, else in files."""
         import pyarrow as pa
 
-        rows = fitting(self.data, schema) if is_small(self.data) else None
+        rows = fitting(self.data, schema) if self.known is None else None
         if rows is None:
             batches, rest = few(to_reader(self.data, schema), FEW_BYTES)
             rows = pa.Table.from_batches(batches, schema)

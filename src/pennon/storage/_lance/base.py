@@ -62,6 +62,7 @@ class LanceBase:
         self._touched: OrderedDict[Id, float] = OrderedDict()
         self._floor = time.monotonic()
         self._found: OrderedDict[Id, tuple[float, TableInfo]] = OrderedDict()
+        self._written: OrderedDict[Id, Place] = OrderedDict()
         self._proves = isinstance(namespace, SelfProven)
         self._proven: set[tuple[str, str]] = set()
 
@@ -85,17 +86,26 @@ class LanceBase:
         self._remember(id, asked, info)
         return Place.of(self._namespace, info, branch)
 
-    def _last_place(self, table: IdLike) -> Place | None:
-        """Return where a table was when it was looked for last; None if it never was."""
-        known = self._found.get(self._id(table))
-        return None if known is None else Place.of(self._namespace, known[1])
-
     def _remember(self, id: Id, asked: float, info: TableInfo) -> None:
         with self._lock:
             self._found[id] = asked, info
             self._found.move_to_end(id)
             while len(self._found) > _MOST:
                 self._found.popitem(last=False)
+
+    def _last_place(self, table: IdLike) -> Place | None:
+        """Return where a table was when it was written to last; None if it never was."""
+        place = self._written.get(self._id(table))
+        return place if place is not None and place.lasts(self._namespace) else None
+
+    def _note(self, table: IdLike, place: Place) -> None:
+        """Remember where a table was when it was written to."""
+        id = self._id(table)
+        with self._lock:
+            self._written[id] = place
+            self._written.move_to_end(id)
+            while len(self._written) > _MOST:
+                self._written.popitem(last=False)
 
     def _read_place(self, table: IdLike, ref: Ref | None) -> Place:
         """Return the branch of a table for a read: as old as the consistency allows.

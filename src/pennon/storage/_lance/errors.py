@@ -7,9 +7,8 @@ is no ``Exception``.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 from pennon.errors import (
@@ -317,12 +316,18 @@ def excerpt(error: BaseException, secrets: Iterable[str]) -> str:
     return first[:300].rstrip(". ,") or type(error).__name__
 
 
-@contextlib.contextmanager
-def translated(table: str, secrets: Iterable[str] = ()) -> Generator[None]:
+class translated:  # noqa: N801 - reads as a verb, and a generator would cost more than most blocks
     """Turn every error of Lance inside the block into pennon's."""
-    try:
-        yield
-    except BaseException as error:
-        if not is_lance_error(error):
-            raise
-        raise translate(error, table, secrets) from None
+
+    __slots__ = ("_secrets", "_table")
+
+    def __init__(self, table: str, secrets: Iterable[str] = ()) -> None:
+        self._table = table
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and is_lance_error(error):
+            raise translate(error, self._table, self._secrets) from None

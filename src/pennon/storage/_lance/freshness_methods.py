@@ -44,6 +44,7 @@ class LanceFreshness(LanceBase, Freshness):
         self._touch(None)
         with self._lock:
             self._found.clear()
+            self._written.clear()
         self._namespace.session.forget()
 
 

@@ -129,7 +129,7 @@ class Write:
         if text is None:
             return None
         inserted, updated, deleted, at = json.loads(text)
-        kept, dropped = json.loads(said.get(INDEXES, "[[], []]"))
+        kept, dropped = json.loads(said[INDEXES]) if INDEXES in said else ((), ())
         return CommitReceipt(
             table=table,
             branch=branch,
@@ -159,7 +159,8 @@ def transaction_file(transaction: lance.Transaction) -> str:
 
 def data_files(fragments: Iterable[Any]) -> frozenset[str]:
     """Return the paths of the data files of fragments, below ``data/``."""
-    return frozenset(f.path for fragment in fragments for f in fragment.files)
+    # Each use of "path" makes a class.
+    return frozenset(f._path for fragment in fragments for f in fragment.files)  # noqa: SLF001
 
 
 def read_receipt(

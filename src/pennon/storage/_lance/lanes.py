@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pennon.errors import CommitConflict
@@ -28,17 +28,33 @@ def _closed() -> threading.Lock:
     return gate
 
 
-@dataclass(slots=True, eq=False)
 class _Turn:
-    """Somebody who wants to pass."""
+    """Somebody who wants to pass; in the lane while the block lasts."""
 
-    job: Any
-    thread: int = field(default_factory=threading.get_ident)
-    gate: threading.Lock = field(default_factory=_closed)
-    """Opened once, when there is nothing left to wait for."""
-    entered: bool = False
-    over: bool = False
-    """Whether another one did the job."""
+    __slots__ = ("_deadline", "_lane", "entered", "gate", "job", "over", "thread")
+
+    def __init__(self, lane: Lane, deadline: Deadline, job: Any) -> None:
+        self._lane = lane
+        self._deadline = deadline
+        self.job = job
+        self.thread = threading.get_ident()
+        self.gate = _closed()
+        """Opened once, when there is nothing left to wait for."""
+        self.entered = False
+        self.over = False
+        """Whether another one did the job."""
+
+    def __enter__(self) -> bool:
+        try:
+            self._lane.enter(self, self._deadline)
+        except BaseException:
+            self._lane.leave(self)
+            raise
+        return self.entered
+
+    def __exit__(self, *_: object) -> None:
+        if not self.over:
+            self._lane.leave(self)
 
 
 class Lane:
@@ -62,34 +78,29 @@ class Lane:
         self._took = 0.0
         self._awaited: tuple[int, threading.Lock] | None = None
 
-    @contextlib.contextmanager
-    def passing(self, deadline: Deadline, job: Any = None) -> Generator[bool]:
+    def passing(self, deadline: Deadline, job: Any = None) -> AbstractContextManager[bool]:
         """Wait for everybody before, and keep everybody after waiting; re-entrant in a thread.
 
         Args:
             deadline: When to give up.
             job: What whoever passes before may do as well, and then says to be ``done``.
 
-        Yields:
-            Whether the caller is in: not if the job is done.
+        Returns:
+            What waits when it is entered, and says whether the caller is in: not if the job is
+            done.
 
         Raises:
             CommitConflict: The deadline came first.
         """
-        turn = _Turn(job)
-        try:
-            self._enter(turn, deadline)
-            yield turn.entered
-        finally:
-            if not turn.over:
-                self._leave(turn)
+        return _Turn(self, deadline, job)
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread is in it."""
         return self._owner == threading.get_ident()
 
-    def _enter(self, turn: _Turn, deadline: Deadline) -> None:
+    def enter(self, turn: _Turn, deadline: Deadline) -> None:
+        """Wait until the lane is handed to somebody, or the job done."""
         with self._lock:
             if turn.job is not None:
                 self.waiting.append(turn.job)
@@ -115,7 +126,8 @@ class Lane:
         self.depth += 1
         turn.entered = True
 
-    def _leave(self, turn: _Turn) -> None:
+    def leave(self, turn: _Turn) -> None:
+        """Hand the lane to the next, or stop waiting for it."""
         with self._lock:
             if not turn.entered:
                 if turn in self._turns:

@@ -66,6 +66,11 @@ class Place:
         lance = session.lance(options)
         return cls(info, uri, options, lance, secrets, handles, above).on(branch)
 
+    def lasts(self, namespace: Namespace) -> bool:
+        """Whether what the session of a namespace held is what this place still holds of it."""
+        kept = namespace.session.shared(("handles", self.options.principal), Handles)
+        return kept is self.handles
+
     def on(self, branch: str) -> Place:
         """Return the place of another branch of the same table."""
         if branch == self.branch:

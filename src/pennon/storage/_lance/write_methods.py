@@ -214,7 +214,6 @@ class LanceWrites(LanceBase, Writes):
         place = self._last_place(table)
         if place is None or asked.repeated or branch != MAIN or not is_small(data):
             return self._once(table, branch, asked, lambda place: append(place, data, asked))
-        self._prove(place)
         try:
             with self._unless_dropped([place], CommitConflict):
                 receipt = append(place, data, asked, self._namespace)
@@ -305,4 +304,6 @@ class LanceWrites(LanceBase, Writes):
                 keep(self._namespace, place, receipt)
         if not outlived:
             check_mapping(self._namespace, place, asked.write_id)
+            if branch == MAIN:
+                self._note(table, place)
         return receipt
