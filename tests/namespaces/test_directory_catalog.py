@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -647,3 +648,21 @@ def test_what_lance_says_is_translated(s3_root: TestRoot, said: str, error: type
     assert type(found) is error
     assert s3_root.options["secret_access_key"] not in str(found)
     assert ".rs" not in str(found)
+
+
+@pytest.mark.parametrize("vacuum", [False, True])
+def test_what_this_process_wrote_is_not_read_again_until_another_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, vacuum: bool
+) -> None:
+    mine, other = DirectoryNamespace(tmp_path / "lake"), DirectoryNamespace(tmp_path / "lake")
+    mine.declare_table("a")
+    mine.declare_table("t")
+    with monkeypatch.context() as patch:
+        patch.delattr(lance_calls.LanceTable, "open")
+        mine.describe_table("t")
+    other.drop_table("t")
+    if vacuum:
+        other.declare_table("b")
+        other.vacuum(older_than=timedelta(0))
+    with pytest.raises(TableNotFound):
+        mine.describe_table("t")

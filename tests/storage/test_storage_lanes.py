@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import lance
 import pyarrow as pa
 import pytest
 
@@ -118,6 +119,9 @@ class Held:
 
     def __init__(self, db: StorageBackend, count: int) -> None:
         self.db = db
+        # Who wrote to a table before lets others look whether it is there.
+        db.create_table("t", [{"id": -2}])
+        db.write("t", [{"id": -1}])
         self.receipts: dict[int, CommitReceipt] = {}
         self.errors: list[PennonError] = []
         self.threads = [threading.Thread(target=self._work, args=(n,)) for n in range(count)]
@@ -145,7 +149,6 @@ def test_one_look_at_the_catalog_serves_those_that_wait(
     local_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = pennon.open(local_root)
-    db.create_table("t", [{"id": -1}])
     held, looks = Held(db, 8), list[object]()
     describe = DirectoryNamespace.describe_table
 
@@ -161,38 +164,46 @@ def test_one_look_at_the_catalog_serves_those_that_wait(
 @pytest.mark.parametrize("again", [False, True])
 def test_a_table_that_is_dropped_while_appends_wait(local_root: str, *, again: bool) -> None:
     db = pennon.open(local_root)
-    db.create_table("t", [{"id": -1}])
     held, other = Held(db, 3), pennon.open(local_root)
 
     def drop() -> None:
         other.drop_table("t")
         if again:
-            other.create_table("t", [{"id": -2}])
+            other.create_table("t", [{"id": -3}])
 
     held.run(drop)
     if again:
-        assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [-2, 0, 1, 2]
+        assert sorted(db.scan("t").read_all()["id"].to_pylist()) == [-3, 0, 1, 2]
         assert len(held.receipts) == 3
     else:
         assert [type(error) for error in held.errors] == [TableNotFound] * 3
         assert not db.table_exists("t")
 
 
+@pytest.mark.parametrize("files", [False, True])
 def test_a_table_that_is_dropped_before_the_commit_is_seen(
-    local_root: str, monkeypatch: pytest.MonkeyPatch
+    local_root: str, monkeypatch: pytest.MonkeyPatch, *, files: bool
 ) -> None:
     db = pennon.open(local_root)
-    db.create_table("t", [{"id": -1}])
     held, other = Held(db, 3), pennon.open(local_root)
     seen = commit.seen
+
+    location = db.namespace.describe_table("t").location
 
     def dropped(*args: Any) -> CommitReceipt | None:
         other.drop_table("t")
         return seen(*args)
 
-    held.run(lambda: monkeypatch.setattr(commit, "seen", dropped))
+    def forgotten(*args: Any) -> CommitReceipt | None:
+        other.namespace.deregister_table("t")
+        lance.dataset(location).insert(pa.table({"id": [7]}))
+        return seen(*args)
+
+    held.run(lambda: monkeypatch.setattr(commit, "seen", forgotten if files else dropped))
     assert not held.receipts
     assert [type(error) for error in held.errors] == [CommitConflict] * 3
+    if files:
+        assert len({error.context["write_id"] for error in held.errors}) == 3
 
 
 @pytest.mark.parametrize(
@@ -251,8 +262,8 @@ def test_a_deadline_that_comes_when_the_rows_are_committed(
             assert committed.wait(timeout)
             return False
 
-    def of_each(job: object) -> object:
-        made: Any = turn(job)
+    def of_each(*args: Any) -> object:
+        made: Any = turn(*args)
         if threading.current_thread() is second:
             made.gate = Expires()
         return made

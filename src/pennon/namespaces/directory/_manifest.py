@@ -99,7 +99,9 @@ class _Kept:
     """What identifies the rows."""
     snapshot: Snapshot
     newest: Newest | None = None
-    """What tells cheaply whether it is current; None if it was written, not read."""
+    """What tells cheaply whether it is current; None if it was written to a bucket, not read."""
+    own: bool = False
+    """Whether this process itself made it, on a disk."""
 
 
 class Manifest:
@@ -122,12 +124,12 @@ class Manifest:
     def read(self) -> Snapshot:
         """Return the catalog as it is now: one request if it has not changed, else four."""
         known = self._kept.get("latest")
-        if (
-            known is not None
-            and known.newest is not None
-            and known.newest.holds(self._lance.store, MANIFEST, against="kept")
-        ):
-            return known.snapshot
+        if known is not None and known.newest is not None:
+            store = self._lance.store
+            if known.newest.holds(store, MANIFEST, against="kept"):
+                return known.snapshot
+            if known.own and known.newest.holds_by_names(store, MANIFEST):
+                return known.snapshot
         return self._read()[1]
 
     def open(self) -> Any | None:
@@ -228,9 +230,10 @@ class Manifest:
                     _check_flags(handle, "writer", self._uri)
                 if before is not None:
                     before(snapshot, change)
+                look = Look(time.monotonic(), None)
                 new = attempt.commit(handle, snapshot, change, end)
                 if new is not None:
-                    self._remember(new, snapshot, change, attempt.table)
+                    self._remember(new, snapshot, change, attempt.table, look)
                     return change
         raise attempt.gave_up()
 
@@ -255,12 +258,14 @@ class Manifest:
         said = f"{error.message[:-1]}; {self._uri} holds no catalog yet, the first change makes it."
         return type(error)(said, **error.context)
 
-    def _remember(self, handle: Any, old: Snapshot, change: Change, table: Any) -> None:
+    def _remember(self, handle: Any, old: Snapshot, change: Change, table: Any, look: Look) -> None:
         """Keep what was just written, so that the next read need not read it."""
         gone = {e.id for e in change.upserts} | set(change.deletes)
         faults = {i: why for i, why in old.faults.items() if i not in gone}
         new = Snapshot(handle.version, change.catalog, table, MappingProxyType(faults), old.foreign)
-        self._kept["latest"] = _Kept(_content(handle), new)
+        own = self._uri.scheme == "file"
+        newest = Newest.of(handle, look) if own else None
+        self._kept["latest"] = _Kept(_content(handle), new, newest, own)
 
     @contextmanager
     def _alone(self, end: Deadline) -> Generator[None]:

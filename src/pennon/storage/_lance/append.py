@@ -76,8 +76,7 @@ def append(
         place: The table, or where it was last.
         data: The rows; few if a namespace is given.
         asked: What the caller says of the write.
-        namespace: Who is to be asked whether the table is there, before and after; None if the
-            caller asks.
+        namespace: Who is to be asked whether the table is there; None if the caller asks.
 
     Raises:
         Moved: It is not there, says the namespace.

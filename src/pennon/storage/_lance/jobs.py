@@ -45,7 +45,7 @@ class Job:
     place: Place
     """Where its caller takes the table to be."""
     namespace: Namespace | None = None
-    """Who is to be asked whether it is there, before and after; None if the caller asks."""
+    """Who is to be asked whether it is there; None if the caller asks."""
     receipt: CommitReceipt | None = None
     """Set when all is done: whoever waits for it goes at once."""
     error: BaseException | None = None

@@ -304,6 +304,6 @@ class LanceWrites(LanceBase, Writes):
                 keep(self._namespace, place, receipt)
         if not outlived:
             check_mapping(self._namespace, place, asked.write_id)
-            if branch == MAIN:
-                self._note(table, place)
+        if branch == MAIN:
+            self._note(table, place)
         return receipt
