@@ -56,7 +56,16 @@ from typing import Any, Literal
 from pennon.errors import InvalidName, PermissionDenied, Unauthenticated
 from pennon.objects import ObjectStore
 
-__all__ = ["GRACE_SECONDS", "TRUST_SECONDS", "Look", "Newest", "transaction_of", "version_of"]
+__all__ = [
+    "GRACE_SECONDS",
+    "TRUST_SECONDS",
+    "Look",
+    "Newest",
+    "lists_newest_first",
+    "manifest_of",
+    "transaction_of",
+    "version_of",
+]
 
 TRUST_SECONDS = 5.0
 """How long a listing says what the newest version was, together with the HEADs of this module."""
@@ -155,9 +164,9 @@ class Newest:
         try:
             known = self.named
             if known is None:
-                known = _has(store, f"{base}/_versions/{_manifest(self.version)}")
+                known = _has(store, f"{base}/_versions/{manifest_of(self.version)}")
                 self.named = known
-            if not known or _has(store, f"{base}/_versions/{_manifest(self.version + 1)}"):
+            if not known or _has(store, f"{base}/_versions/{manifest_of(self.version + 1)}"):
                 return False
             if against == "kept" or _has(store, self._transaction(base)):
                 return True
@@ -186,13 +195,13 @@ class Newest:
             return None
         names = f"{base}/_versions"
         try:
-            with open(f"{store.uri.path}/{names}/{_manifest(version)}", "rb") as file:  # noqa: PTH123
+            with open(f"{store.uri.path}/{names}/{manifest_of(version)}", "rb") as file:  # noqa: PTH123
                 stored = file.read()
         except OSError:
             return None
         if transaction.encode() not in stored or self.transaction is None:
             return None
-        if _has(store, f"{names}/{_manifest(version + 1)}") or not _has(
+        if _has(store, f"{names}/{manifest_of(version + 1)}") or not _has(
             store, self._transaction(base)
         ):
             return None
@@ -218,8 +227,8 @@ class Newest:
             if number is None:
                 continue
             found.append(number)
-            named = meta.key.endswith(_manifest(number))
-            if named and len(found) > 1 and not store.uri.bucket.endswith(_UNORDERED):
+            named = meta.key.endswith(manifest_of(number))
+            if named and len(found) > 1 and lists_newest_first(store):
                 break
         if sorted(found)[-2:] != [version - 1, version]:
             return None
@@ -266,7 +275,13 @@ def version_of(key: str) -> int | None:
     return _LAST - int(name) if len(name) == _DIGITS else int(name)
 
 
-def _manifest(version: int) -> str:
+def lists_newest_first(store: ObjectStore) -> bool:
+    """Whether a listing of manifests in the V2 scheme begins with the newest."""
+    return store.uri.is_bucket and not store.uri.bucket.endswith(_UNORDERED)
+
+
+def manifest_of(version: int) -> str:
+    """Return the name of the manifest of a version, in Lance's V2 scheme."""
     return f"{_LAST - version:020d}.manifest"
 
 

@@ -119,7 +119,7 @@ class Place:
                 if version is not None:
                     return self._open(version)
                 return self.handles.newest(
-                    self.location, self.above, self._base, self._open, self.since, listed=to_write
+                    self.location, self.above, self.base, self._open, self.since, listed=to_write
                 )
         except TableNotFound:
             if self.branch == MAIN:
@@ -146,13 +146,13 @@ class Place:
     def look(self) -> None:
         """Find out whether what is known is the newest version; a failure is for who opens it."""
         with contextlib.suppress(Exception):
-            self.handles.look(self.location, self.above, self._base)
+            self.handles.look(self.location, self.above, self.base)
 
     @property
     def is_written(self) -> bool:
         """Whether anything was ever written here: one request on a bucket if it was seen before."""
         return (
-            self.handles.is_written(self.location, self.above, self._base, self.since)
+            self.handles.is_written(self.location, self.above, self.base, self.since)
             or self.open_or_none() is not None
         )
 
@@ -164,7 +164,7 @@ class Place:
             transaction: The name of its transaction.
         """
         with translated(self.name, self.secrets):
-            return self.handles.committed(self.location, self.above, self._base, made, transaction)
+            return self.handles.committed(self.location, self.above, self.base, made, transaction)
 
     def outlived(self, version: int) -> bool:
         """Whether it surely was not dropped before a commit of this process was seen.
@@ -175,7 +175,8 @@ class Place:
         return self.handles.outlived(self.location, version)
 
     @property
-    def _base(self) -> str:
+    def base(self) -> str:
+        """Its place in ``above``."""
         return self.uri.path[len(self.above.uri.path) :].strip("/")
 
     def _open(self, version: int | None = None) -> lance.LanceDataset:

@@ -14,6 +14,7 @@ from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import MESSAGE, undone
 from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.manifests import said, versions_of
 from pennon.storage._lance.places import Place, committed_at
 from pennon.storage._lance.replace import replace_at
 from pennon.storage.abc.types import CommitReceipt
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["list_versions", "rollback"]
 
-_AT_ONCE = 8
-"""How many versions are read at the same time: on a bucket each costs two round trips."""
+_AT_ONCE = 16
+"""How many versions are read at the same time: on a bucket each is a round trip."""
 _NAMES = {
     # All that pylance tells of the numbers that a compaction reserves for its fragments.
     "baseoperation": "reserve",
@@ -37,19 +38,35 @@ _NAMES = {
 
 def list_versions(place: Place, limit: int | None, before: int | None) -> list[VersionInfo]:
     """Return what the commits of a branch did; see :meth:`Versions.versions`."""
-    head = place.open()
-    with translated(place.name, place.secrets):
-        known = sorted((r["version"] for r in head.version_refs()), reverse=True)
-    asked = [v for v in known if before is None or v < before][:limit]
+    asked = versions_of(place, limit, before)
     if not asked:
+        place.open()  # Says so if there is no such table or branch.
         return []
+
     with ThreadPoolExecutor(min(_AT_ONCE, len(asked))) as pool:
-        found = list(pool.map(lambda v: _info(place, v), asked))
-    return [f for f in found if f is not None]
+        # A file is read faster than it is passed to another thread.
+        each = map if place.uri.scheme == "file" else pool.map
+        own = list(each(lambda v: _own(place, v), asked))
+        others = pool.map(
+            lambda v: _info(place, v), [v for v, i in zip(asked, own, strict=True) if i is None]
+        )
+        found = [info or next(others) for info in own]
+    return [info for info in found if info is not None]
+
+
+def _own(place: Place, version: int) -> VersionInfo | None:
+    """Return what a commit of pennon did; None if it is none, or takes more to tell."""
+    told = said(place, version)
+    if told is None:
+        return None
+    info = _told(version, told.properties)
+    if info is None or (info.operation == "rollback" and told.read_version != version - 1):
+        return None
+    return info
 
 
 def _info(place: Place, version: int) -> VersionInfo | None:
-    """Return what one commit did; None if it was cleaned up meanwhile."""
+    """Return what one commit did, as Lance tells it; None if it was cleaned up meanwhile."""
     try:
         handle = place.open(version)
     except VersionNotFound:
@@ -62,27 +79,30 @@ def _info(place: Place, version: int) -> VersionInfo | None:
         transaction = None
     if transaction is None:
         return VersionInfo(version=version, committed_at=committed_at(handle), operation="compact")
-    told = _told(handle, transaction.operation, transaction.transaction_properties or {})
+    properties = transaction.transaction_properties or {}
+    told = _told(version, properties)
+    if told is None:
+        name = type(transaction.operation).__name__.lower()
+        return VersionInfo(
+            version=version,
+            committed_at=committed_at(handle),
+            operation=_NAMES.get(name, name),
+            message=properties.get(MESSAGE),
+        )
     if told.operation != "rollback" or told.rows_deleted is None:
         return told
     return replace(told, rows_deleted=undone(place, version, transaction, told.rows_deleted))
 
 
-def _told(handle: lance.LanceDataset, operation: Any, properties: dict[str, str]) -> VersionInfo:
-    """Return what a transaction says of itself."""
+def _told(version: int, properties: dict[str, str]) -> VersionInfo | None:
+    """Return what a transaction of pennon says of itself; None if it is none."""
     ours = {k: v for k, v in properties.items() if k.startswith("pennon.") and ":" in k}
     if not ours:
-        name = type(operation).__name__.lower()
-        return VersionInfo(
-            version=handle.version,
-            committed_at=committed_at(handle),
-            operation=_NAMES.get(name, name),
-            message=properties.get(MESSAGE),
-        )
+        return None
     named = [k.removeprefix("pennon.").partition(":") for k in sorted(ours)]
     done = [json.loads(v) for v in ours.values()]
     return VersionInfo(
-        version=handle.version,
+        version=version,
         committed_at=max(datetime.fromisoformat(d[3]) for d in done),
         operation=named[0][0],
         rows_inserted=sum(d[0] for d in done),

@@ -1,0 +1,102 @@
+"""The history as the manifests begin, beside the history as Lance tells it."""
+
+from __future__ import annotations
+
+import lance
+import pyarrow as pa
+import pytest
+
+import pennon
+from pennon.storage._lance import versions
+from pennon.storage.abc import StorageBackend
+from pennon.testing.proxy import RecordingProxy
+from pennon.testing.services import TestRoot
+
+
+def opened(root: TestRoot) -> StorageBackend:
+    return pennon.open(root.uri, storage_options=root.options or None)
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, local_root: str) -> TestRoot:
+    found: TestRoot = (
+        TestRoot(local_root) if request.param == "local" else request.getfixturevalue("s3_root")
+    )
+    return found
+
+
+def rows(start: int) -> dict[str, list[object]]:
+    ids = range(start, start + 3)
+    return {"id": list(ids), "text": [str(n) for n in ids], "vec": [[float(n), 1.0] for n in ids]}
+
+
+def lived(db: StorageBackend) -> lance.LanceDataset:
+    """Make a table with a history of all sorts; return it as pylance opens it."""
+    db.create_table("t", rows(0), primary_key="id")
+    db.write("t", rows(10), commit_message="ä" * 5000)
+    for number in range(30):
+        db.create_scalar_index("t", "id", "btree", name=f"{'i' * 100}{number}")
+    db.write("t", rows(20), write_id='with: signs / in "it"')
+    db.merge_insert("t", rows(21))
+    db.update("t", {"text": "'new'"}, "id = 1")
+    db.delete_rows("t", "id = 2")
+    db.add_columns("t", {"twice": "id * 2"})
+    db.drop_columns("t", ["twice"])
+    db.rollback_table("t", 2)
+    db.write("t", rows(40), mode="overwrite")
+    db.truncate("t")
+    db.create_branch("t", "b")
+    db.write("t", rows(50), branch="b")
+    info = db.namespace.describe_table("t")
+    foreign = lance.dataset(info.location, storage_options=dict(info.storage_options or {}) or None)
+    foreign.insert(pa.table(rows(60), schema=foreign.schema))
+    foreign.delete("id = 60")
+    db.write("t", rows(70))
+    db.optimize_table("t")
+    return foreign
+
+
+@pytest.mark.parametrize("branch", ["main", "b"])
+def test_what_manifests_begin_with_is_what_lance_tells(
+    root: TestRoot, branch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = opened(root)
+    lived(db)
+    quick = versions._own
+    found = db.versions("t", branch=branch)
+    place = db._place("t", branch)  # type: ignore[attr-defined]
+    read = {info.version for info in found if quick(place, info.version) is not None}
+    assert read == {info.version for info in found if info.write_ids}
+    monkeypatch.setattr(versions, "_own", lambda *_: None)
+    assert db.versions("t", branch=branch) == found
+    for limit, before in ((3, None), (2, 6), (0, None), (None, 3), (5, 1)):
+        kept = [info for info in found if before is None or info.version < before][:limit]
+        monkeypatch.undo()
+        assert db.versions("t", branch=branch, limit=limit, before=before) == kept
+
+
+def test_a_history_of_another_scheme_of_names_is_told(local_root: str) -> None:
+    db = opened(TestRoot(local_root))
+    db.create_table("t", [{"n": 0}])
+    info = db.namespace.describe_table("t")
+    db.drop_table("t")
+    lance.write_dataset(pa.table({"n": [0]}), info.location, enable_v2_manifest_paths=False)
+    db.namespace.register_table("t", info.location.rpartition("/")[2])
+    db.write("t", [{"n": 1}], write_id="w")
+    assert [(v.version, v.operation, v.write_ids) for v in db.versions("t")] == [
+        (2, "append", ("w",)),
+        (1, "overwrite", ()),
+    ]
+
+
+def test_versions_send_a_listing_and_one_request_each(s3_root: TestRoot) -> None:
+    proxy = RecordingProxy(s3_root.endpoint)
+    with proxy:
+        db = opened(s3_root.via(proxy.endpoint))
+        db.create_table("t", [{"n": 0}])
+        for number in range(5):
+            db.write("t", [{"n": number}])
+        db.versions("t")
+        proxy.clear()
+        assert len(db.versions("t", limit=4)) == 4
+        assert (proxy.count("HEAD"), proxy.count("GET")) == (1, 1 + 4)
