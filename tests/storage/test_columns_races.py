@@ -271,7 +271,7 @@ def test_what_happens_while_values_are_computed(
 def test_a_rival_takes_the_name_or_the_columns(tmp_path: Path) -> None:
     db = made(TestRoot(str(tmp_path)), "t")
     data = Path(db.namespace.describe_table("t").location) / "data"
-    schema = pa.schema({"z": pa.int64()})
+    schema = pa.schema({"z": pa.int32()})
 
     def compute(batch: pa.RecordBatch) -> dict[str, Any]:
         if "z" not in (db.get_table_schema("t") or schema).names:

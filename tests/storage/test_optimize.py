@@ -311,9 +311,8 @@ def test_an_append_to_a_branch_that_was_deleted_meanwhile(
     real = commit.seen
 
     def late(*args: Any) -> Any:
-        found = real(*args)
         db.delete_branch("t", "b", missing_ok=True)
-        return found
+        return real(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(commit, "seen", late)
