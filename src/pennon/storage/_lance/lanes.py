@@ -154,7 +154,7 @@ class Lane:
         """Take the jobs that are chosen, to be done while the block lasts.
 
         Those who were served together come back together. So if there were several the last two
-        times, they are waited for, half as long as the last took at most.
+        times, they are waited for: for each half as long as the last took, as long as that for all.
         """
         self._gather(chosen)
         with self._lock:
@@ -171,7 +171,8 @@ class Lane:
 
     def _gather(self, chosen: Callable[[Any], bool]) -> None:
         """Wait for those who were served together, while they come one soon after the other."""
-        most, came = max(self._together), 0
+        # Nobody's job may be done along with what is done in a locked table.
+        most, came = max(self._together) if self.depth == 1 else 1, 0
         pause = min(self._took / 2, _PATIENCE)
         end = time.monotonic() + 2 * pause
         while True:
