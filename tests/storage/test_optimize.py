@@ -19,7 +19,13 @@ from optimize_workers import use_or_optimize
 from workers import kept
 
 import pennon
-from pennon.errors import BranchNotFound, CommitConflict, StorageError, VersionNotFound
+from pennon.errors import (
+    BranchNotFound,
+    CommitConflict,
+    OutcomeUnknown,
+    StorageError,
+    VersionNotFound,
+)
 from pennon.storage._lance import branches, optimize, places, removal, tags
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import with_primary_key
@@ -337,7 +343,7 @@ def test_one_write_id_waits_until_its_deadline(local_root: str) -> None:
     thread = threading.Thread(target=lambda: done.append(db.write("t", reader, write_id="w")))
     thread.start()
     assert inside.wait(60)
-    with db.lock_table_for_write("t"), pytest.raises(CommitConflict, match="Another call writes"):
+    with pytest.raises(CommitConflict, match="Another call writes"):
         db.write("t", [{"id": 2}], write_id="w", deadline=0.05)
     out.set()
     thread.join()
@@ -411,3 +417,29 @@ def test_a_removal_of_a_killed_process_is_not_waited_for(local_root: str) -> Non
     db.create_branch("t", "b", version=1)
     db.optimize_table("t")
     assert not left.exists()
+
+
+def test_notes_on_writes_outlive_their_versions_by_a_month(tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"n": 0}])
+    receipts = {name: db.write("t", [{"n": 1}], write_id=name) for name in ("gone", "tagged")}
+    db.create_tag("t", "then", version=receipts["tagged"].version)
+    receipts["kept"] = db.write("t", [{"n": 1}], write_id="kept")
+    alone = {"retain": timedelta(0), "alone": True, "compaction": False}
+    assert db.optimize_table("t", **alone).notes_removed == 0
+    with pytest.raises(OutcomeUnknown):
+        db.write("t", [{"n": 1}], write_id="gone")
+
+    month = time.time() - 31 * 86400
+    notes = {read.read_text(): read for read in tmp_path.glob("*_t/_pennon/tried/*/*")}
+    assert len(notes) == 3
+    for name in ("gone", "tagged"):
+        os.utime(notes[f"pennon.append:{name}"], (month, month))
+    assert db.optimize_table("t", retain=None).notes_removed == 0
+    assert db.optimize_table("t", dry_run=True, **alone).notes_removed == 1
+    assert notes["pennon.append:gone"].exists()
+    assert db.optimize_table("t", **alone).notes_removed == 1
+    assert not notes["pennon.append:gone"].parent.exists()
+    for name in ("tagged", "kept"):
+        assert db.write("t", [{"n": 1}], write_id=name) == receipts[name]
+    assert db.write("t", [{"n": 1}], write_id="gone").version > receipts["kept"].version

@@ -26,18 +26,8 @@ from pennon.retry import Backoff, Deadline
 from pennon.storage._lance.durability import keep_files
 from pennon.storage._lance.errors import is_lance_error, meaning, translate
 from pennon.storage._lance.fragments import discard
-from pennon.storage._lance.history import (
-    Write,
-    bar,
-    earlier,
-    find,
-    forget,
-    notes,
-    remember,
-    search,
-    seen,
-    transaction_file,
-)
+from pennon.storage._lance.history import Write, bar, find, search, seen, transaction_file
+from pennon.storage._lance.notes import earlier, forget, notes, remember
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt, Durability
 

@@ -39,10 +39,10 @@ from pennon.storage._lance.fragments import discard, peek, write_files
 from pennon.storage._lance.history import (
     Write,
     data_files,
-    earlier,
     read_receipt,
     transaction_file,
 )
+from pennon.storage._lance.notes import earlier
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.replace import put

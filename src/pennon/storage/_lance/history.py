@@ -17,7 +17,6 @@ for which there is no such remedy.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping
@@ -27,17 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from pennon.errors import (
     CommitConflict,
-    ObjectNotFound,
     OutcomeUnknown,
-    PennonError,
     VersionNotFound,
 )
 from pennon.namespaces.abc import Id
 from pennon.namespaces.newest import transaction_of
-from pennon.storage._arguments import AUTOMATIC
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
-from pennon.storage.abc.types import CommitReceipt, Durability
+from pennon.storage.abc.types import CommitReceipt
 
 if TYPE_CHECKING:
     import lance
@@ -48,18 +44,12 @@ __all__ = [
     "Write",
     "bar",
     "data_files",
-    "earlier",
     "find",
-    "forget",
     "is_reachable",
-    "noted",
-    "notes",
     "read_receipt",
-    "remember",
     "search",
     "seen",
     "transaction_file",
-    "tried",
     "undone",
     "uuid_of",
 ]
@@ -68,7 +58,6 @@ MESSAGE = "__lance_commit_message"
 """The property that holds what the writer says of a commit, for every Lance tool."""
 INDEXES = "pennon.indexes"
 """The property of an overwrite that holds which indexes are built anew, and which are dropped."""
-_TRIED = "_pennon/tried"
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
 _MAY_REMOVE = frozenset({"Rewrite", "Delete", "Update", "Merge", "DataReplacement"})
 _REPLACES = frozenset({"Overwrite", "Restore"})
@@ -198,88 +187,6 @@ def undone(place: Place, version: int, transaction: Any, counted: int) -> int:
     before = place.open_or_none(version - 1)
     with translated(place.name, place.secrets):
         return counted if before is None else int(before.count_rows())
-
-
-def remember(place: Place, write: Write, version: int, durability: Durability) -> str:
-    """Leave a note that a write is about to be committed on top of a version; return its name.
-
-    It is as durable as the commit is to be, and before that: else the commit could survive a loss
-    of power without it, and be repeated.
-    """
-    key = f"{_TRIED}/{write.uuid}/{version}-{uuid.uuid4().hex[:12]}"
-    place.store().put(key, write.key.encode(), durability=durability)
-    return key
-
-
-def notes(place: Place, write: Write) -> dict[str, int]:
-    """Return the names of the notes on a write, each with the version it was tried on.
-
-    Nobody makes up an automatic id: it is that of a write whose fate pennon could not settle. It
-    left no note, and may be in any version.
-    """
-    listed = place.store().list(f"{_TRIED}/{write.uuid}")
-    found = {meta.key: _base_of(meta.key) for meta in listed}
-    if write.write_id.startswith(AUTOMATIC):
-        head = place.open()
-        with translated(place.name, place.secrets):
-            found[""] = min(v["version"] for v in head.version_refs()) - 1
-    return {key: version for key, version in found.items() if version is not None}
-
-
-def _base_of(key: str) -> int | None:
-    """Return the version that the name of a note tells; None if it is no note."""
-    version = key.rpartition("/")[2].partition("-")[0]
-    return int(version) if version.isdecimal() else None
-
-
-def noted(place: Place, write: Write) -> set[int]:
-    """Return the versions a write was about to be committed on, as its notes say."""
-    return set(notes(place, write).values())
-
-
-def tried(place: Place, before: datetime) -> dict[str, dict[str, int]]:
-    """Return the notes on each write that was tried, by its key.
-
-    Args:
-        place: The table.
-        before: Writes with a younger note are left out.
-    """
-    found: dict[str, dict[str, int]] = {}
-    young: set[str] = set()
-    for meta in place.store().list(_TRIED):
-        name = meta.key.removeprefix(f"{_TRIED}/").partition("/")[0]
-        version = _base_of(meta.key)
-        if version is None:
-            continue
-        found.setdefault(name, {})[meta.key] = version
-        if meta.modified > before:
-            young.add(name)
-    kept: dict[str, dict[str, int]] = {}
-    for name in found.keys() - young:
-        with contextlib.suppress(ObjectNotFound):
-            key = place.store().get(max(found[name])).data.decode(errors="replace")
-            # A loss of power may leave less of it than its name, which is all that a repeat needs.
-            if uuid_of(key) == name:
-                kept[key] = found[name]
-    return kept
-
-
-def forget(place: Place, names: Iterable[str]) -> None:
-    """Take back notes on attempts that surely were not committed."""
-    with contextlib.suppress(PennonError):
-        place.store().delete(*names)
-
-
-def earlier(place: Place, write: Write) -> CommitReceipt | None:
-    """Return the receipt of a write that was committed before, by whatever process.
-
-    None says that it was not committed yet: somebody may have it under way.
-
-    Raises:
-        OutcomeUnknown: It was tried, and the versions in question were cleaned up.
-    """
-    known = noted(place, write)
-    return search(place, write, place.open(), known) if known else None
 
 
 def find(place: Place, write: Write, tried: Iterable[int]) -> CommitReceipt | None:

@@ -16,6 +16,7 @@ from pennon.storage._arguments import check_flags
 from pennon.storage._lance.base import COMMIT_SECONDS
 from pennon.storage._lance.durability import keep_version
 from pennon.storage._lance.index_methods import LanceIndexes
+from pennon.storage._lance.notes import remove_notes
 from pennon.storage._lance.optimize import Compacted, compact, remove_old
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds
@@ -61,7 +62,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
         started = time.monotonic()
         place = self._place(table, check_branch(branch))
         place.open()
-        done, removed = Compacted(), (0, 0, 0)
+        done, removed, notes = Compacted(), (0, 0, 0), 0
         updated: tuple[str, ...] = ()
         rebuilt: tuple[str, ...] = ()
         with self._unless_dropped([place], CommitConflict):
@@ -78,6 +79,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
                     # What is about to be removed may be on the disk, and what replaces it not yet.
                     keep_version(self._namespace, place, place.open().version)
                 removed = remove_old(place, retain, dry_run=dry_run)
+                notes = remove_notes(place, dry_run=dry_run)
             version = place.open().version
         return OptimizeReport(
             table=place.info.id,
@@ -93,6 +95,7 @@ class LanceMaintenance(LanceIndexes, Maintenance):
             versions_removed=removed[0],
             files_removed=removed[1],
             bytes_removed=removed[2],
+            notes_removed=notes,
             seconds=time.monotonic() - started,
         )
 

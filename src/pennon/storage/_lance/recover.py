@@ -27,8 +27,9 @@ from pennon.retry import Backoff, Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import Write, bar, forget, read_receipt, search, tried
+from pennon.storage._lance.history import Write, bar, read_receipt, search
 from pennon.storage._lance.lanes import lane_of
+from pennon.storage._lance.notes import forget, tried
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds, unfinished
 from pennon.storage._lance.repair import Intent, has_twins, intent_of, repaired

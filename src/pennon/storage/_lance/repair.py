@@ -18,7 +18,7 @@ from pennon.storage._lance.change import delete_found, update_found
 from pennon.storage._lance.commit import Asked, Attempt, commit, done_elsewhere
 from pennon.storage._lance.conditions import paired, satisfying
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import earlier, noted
+from pennon.storage._lance.notes import earlier, noted
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.merging import MergeRules

@@ -24,10 +24,10 @@ from pennon.storage._lance.change import delete, truncate, update
 from pennon.storage._lance.commit import Asked, done_elsewhere
 from pennon.storage._lance.create import check_mapping
 from pennon.storage._lance.durability import keep
-from pennon.storage._lance.history import earlier
 from pennon.storage._lance.jobs import Moved, is_small
 from pennon.storage._lance.lanes import lane_of, one_at_a_time
 from pennon.storage._lance.merge import merge
+from pennon.storage._lance.notes import earlier
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import rebuild
 from pennon.storage._lance.replace import overwrite, replace_at

@@ -41,6 +41,8 @@ class OptimizeReport:
     versions_removed: int = 0
     files_removed: int = 0
     bytes_removed: int = 0
+    notes_removed: int = 0
+    """Attempts of writes with an id that nobody can tell of any more, and that are forgotten."""
     seconds: float = 0.0
 
 
