@@ -20,6 +20,16 @@ __all__ = ["STORAGE_VERSION", "discard", "few", "file_names", "peek", "write_fil
 
 STORAGE_VERSION = "2.2"
 """Of the Lance file format: the newest that the lancedb of the day reads too."""
+_PAGES = 16 << 20
+"""Bytes of rows that wait to be pages, all columns together. By itself Lance holds 8 MiB of each
+column, which is 800 MiB of a hundred."""
+_PAGE = 8 << 20
+"""Bytes of a page of one column at most."""
+_BATCH = 4 << 20
+"""Bytes of a batch that Lance encodes at once, and holds several times meanwhile."""
+_FILE = 500 << 20
+"""Bytes of a file, about. Lance sends ten parts of a file to a bucket at a time: parts of 5 MiB up
+to here, and larger ones beyond."""
 
 
 def peek(reader: pa.RecordBatchReader) -> tuple[pa.RecordBatchReader, bool]:
@@ -77,6 +87,10 @@ def write_files(
 ) -> list[Any]:
     """Write rows into new data files and return the fragments that name them.
 
+    That takes 128 MiB of memory at most, besides what the source holds itself, whatever the number
+    of the rows and columns; more only where single rows have more than some MiB, or in a bucket,
+    for the parts of files that are on their way.
+
     An error of the source ends the stream instead of passing through Lance, which would turn it
     into text: so its own type reaches the caller, and every file is known and deleted.
 
@@ -94,7 +108,8 @@ def write_files(
 
     def source(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
-            yield from reader
+            for batch in reader:
+                yield from _parts(batch)
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - raised again below
@@ -113,6 +128,8 @@ def write_files(
                     mode="create" if handle is None and mode == "append" else mode,
                     data_storage_version=_format(handle),
                     enable_stable_row_ids=handle is None or handle.has_stable_row_ids,
+                    data_cache_bytes=min(_PAGES, _PAGE * len(rows.schema)),
+                    max_bytes_per_file=_FILE,
                     storage_options=place.storage_options,
                     session=None if handle is not None else place.session,
                 )
@@ -123,6 +140,16 @@ def write_files(
         discard(place, fragments)
         raise failed[0]
     return fragments
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch where it is large: by halves, since its rows may differ in size."""
+    if batch.nbytes <= _BATCH or batch.num_rows == 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
 
 
 def _format(handle: lance.LanceDataset | None) -> str:

@@ -273,10 +273,11 @@ class WritesOfTable(TableBase):
         readers see two only in between; that needs stable row ids, which tables made by pennon
         have. One that is appended after the merge is not seen.
 
-        The data are held in memory, about four times, and the key columns of the table are read;
-        data of more than 512 MiB are refused: merge them in parts. Data without some columns leave
-        those as they are, or NULL in rows that are inserted. A key with a NULL
-        matches nothing.
+        The data are held in memory, up to four times, and the key columns of the table are read;
+        data of more than 512 MiB are refused, a table at once and a stream while it is read: merge
+        them in parts. Each row counts with 96 bytes besides its own. Data without some columns
+        leave those as they are, or NULL in rows that are inserted. A key with a NULL matches
+        nothing.
 
         Args:
             data: The rows, each key once.
