@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -368,3 +369,48 @@ def test_a_write_that_another_thread_is_about_to_make_is_made_within_the_lock(
     assert found == [mine]
     assert db.count_rows("t") == (2 if mode == "append" else 1)
     assert not lanes._busy  # pyright: ignore[reportPrivateUsage]
+
+
+def test_no_write_is_lost_or_made_twice_whatever_waits(local_root: str) -> None:
+    backends = [pennon.open(local_root), pennon.open(local_root)]
+    backends[0].create_table("t", [{"id": -1}], primary_key="id")
+    done: dict[int, CommitReceipt | PennonError] = {}
+
+    def write(db: StorageBackend, key: int, dice: random.Random) -> CommitReceipt:
+        rows, seconds = {"id": [key]}, dice.choice([None, None, 0.001, 0.03])
+        match dice.randrange(8):
+            case 0:
+                return db.write("t", rows, commit_message="alone", deadline=seconds)
+            case 1:
+                return db.merge_insert("t", rows, deadline=seconds)
+            case 2:
+                return db.write("t", rows, write_id=f"w{key}", deadline=seconds)
+            case 3:
+                with db.lock_table_for_write("t", deadline=seconds):
+                    return db.write("t", rows)
+            case 4:
+                return db.write("t", {"id": ["no number"]})
+            case _:
+                return db.write("t", rows, deadline=seconds)
+
+    def work(thread: int) -> None:
+        dice = random.Random(thread)
+        for key in range(thread * 100, thread * 100 + 20):
+            try:
+                done[key] = write(dice.choice(backends), key, dice)
+            except PennonError as error:
+                done[key] = error
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    there = backends[0].scan("t").read_all()["id"].to_pylist()
+    assert len(there) == len(set(there))
+    assert {k for k, found in done.items() if isinstance(found, CommitReceipt)} <= set(there)
+    unsettled = {k for k, found in done.items() if isinstance(found, OutcomeUnknown)}
+    failed = {k for k, found in done.items() if isinstance(found, PennonError)}
+    assert not (failed - unsettled) & set(there)
+    assert len(done) == 160
+    assert not lanes._lanes  # pyright: ignore[reportPrivateUsage]
