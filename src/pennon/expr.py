@@ -13,10 +13,11 @@ import datetime as dt
 import decimal
 import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Literal, NoReturn, TypeGuard, final, get_args
+from typing import Any, Literal, NoReturn, Protocol, TypeGuard, final, get_args
 
 from pennon.errors import InvalidFilter
 
@@ -28,10 +29,21 @@ Scalar = None | bool | int | float | str | bytes | decimal.Decimal | dt.date | d
 SqlType = Literal["boolean", "int", "bigint", "float", "double", "string", "date"]
 """What a value can be cast to."""
 
+
+class Generic(Protocol):
+    """A scalar of numpy, which is the literal that ``item()`` returns; NaT is NULL."""
+
+    @property
+    def dtype(self) -> Any: ...
+    def item(self) -> Any: ...
+
+
 _INT64 = 2**63
 _UNKNOWN = "CAST(NULL AS BOOLEAN)"
 _TURNED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 """The comparisons, and what they are with their sides changed."""
+_DAYS = ("D", "W", "M", "Y")
+"""The units of numpy's times that are dates."""
 _NANOSECONDS = 1678, 2261
 """The years between which nanoseconds fit into 64 bits."""
 _MARK = re.compile(r"""'(?:[^']|'')*'|`[^`]*`|"(?:[^"]|"")*"|--[^\n]*|/\*|[()]""")
@@ -62,16 +74,16 @@ class Expr:
     def __ne__(self, other: object) -> Expr:  # type: ignore[override]
         return _compare("<>", self, other)
 
-    def __lt__(self, other: Expr | Scalar) -> Expr:
+    def __lt__(self, other: Expr | Scalar | Generic) -> Expr:
         return _compare("<", self, other)
 
-    def __le__(self, other: Expr | Scalar) -> Expr:
+    def __le__(self, other: Expr | Scalar | Generic) -> Expr:
         return _compare("<=", self, other)
 
-    def __gt__(self, other: Expr | Scalar) -> Expr:
+    def __gt__(self, other: Expr | Scalar | Generic) -> Expr:
         return _compare(">", self, other)
 
-    def __ge__(self, other: Expr | Scalar) -> Expr:
+    def __ge__(self, other: Expr | Scalar | Generic) -> Expr:
         return _compare(">=", self, other)
 
     def __and__(self, other: Expr | bool) -> Expr:
@@ -89,28 +101,28 @@ class Expr:
     def __invert__(self) -> Expr:
         return Not(self)
 
-    def __add__(self, other: Expr | Scalar) -> Expr:
+    def __add__(self, other: Expr | Scalar | Generic) -> Expr:
         return Binary("+", self, lit(other))
 
-    def __radd__(self, other: Scalar) -> Expr:
+    def __radd__(self, other: Scalar | Generic) -> Expr:
         return Binary("+", lit(other), self)
 
-    def __sub__(self, other: Expr | Scalar) -> Expr:
+    def __sub__(self, other: Expr | Scalar | Generic) -> Expr:
         return Binary("-", self, lit(other))
 
-    def __rsub__(self, other: Scalar) -> Expr:
+    def __rsub__(self, other: Scalar | Generic) -> Expr:
         return Binary("-", lit(other), self)
 
-    def __mul__(self, other: Expr | Scalar) -> Expr:
+    def __mul__(self, other: Expr | Scalar | Generic) -> Expr:
         return Binary("*", self, lit(other))
 
-    def __rmul__(self, other: Scalar) -> Expr:
+    def __rmul__(self, other: Scalar | Generic) -> Expr:
         return Binary("*", lit(other), self)
 
-    def __truediv__(self, other: Expr | Scalar) -> Expr:
+    def __truediv__(self, other: Expr | Scalar | Generic) -> Expr:
         return Binary("/", self, lit(other))
 
-    def __mod__(self, other: Expr | Scalar) -> Expr:
+    def __mod__(self, other: Expr | Scalar | Generic) -> Expr:
         return Binary("%", self, lit(other))
 
     def __bool__(self) -> NoReturn:
@@ -130,7 +142,7 @@ class Expr:
         """True where the value is not NULL; never unknown."""
         return Not(IsNull(self))
 
-    def is_in(self, values: Iterable[Scalar]) -> Expr:
+    def is_in(self, values: Iterable[Scalar | Generic]) -> Expr:
         """True where the value equals one of ``values``.
 
         An empty list is false everywhere; a NULL in the list makes what matches nothing else
@@ -141,7 +153,7 @@ class Expr:
             raise InvalidFilter(f"is_in({given!r}) needs a list of values.")
         return In(self, tuple(_scalar(v) for v in given))
 
-    def between(self, low: Expr | Scalar, high: Expr | Scalar) -> Expr:
+    def between(self, low: Expr | Scalar | Generic, high: Expr | Scalar | Generic) -> Expr:
         """True from ``low`` to ``high``, both included."""
         return (self >= low) & (self <= high)
 
@@ -157,7 +169,7 @@ class Expr:
         """True where the string ends with ``text``; no character is special."""
         return Call("ends_with", (self, lit(text)))
 
-    def has(self, value: Scalar) -> Expr:
+    def has(self, value: Scalar | Generic) -> Expr:
         """True where the list holds ``value``."""
         return Call("array_has", (self, lit(value)))
 
@@ -311,6 +323,9 @@ def lit(value: object) -> Expr:
 
 def listed(values: Iterable[Any]) -> Iterable[Any]:
     """Return the values of an array of Arrow or numpy as those of Python, of others as they are."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(values, numpy.ndarray) and values.dtype.kind in "mM":
+        return list(values.ravel())  # tolist() makes numbers of what is finer than microseconds
     for plain in ("to_pylist", "tolist"):
         if hasattr(values, plain):
             return getattr(values, plain)()
@@ -318,6 +333,9 @@ def listed(values: Iterable[Any]) -> Iterable[Any]:
 
 
 def _scalar(value: object) -> Scalar:
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        value = _plain(value)
     if value is not None and not isinstance(
         value, bool | int | float | str | bytes | decimal.Decimal | dt.date
     ):
@@ -326,6 +344,32 @@ def _scalar(value: object) -> Scalar:
             "Decimal, date or datetime."
         )
     return value
+
+
+def _plain(value: Any) -> object:
+    """Return a scalar of numpy as the value of Python that it is, exactly."""
+    if value.dtype.kind == "M":
+        return _time_of(value)
+    return value if value.dtype.kind == "m" else value.item()
+
+
+def _time_of(value: Any) -> dt.date | dt.datetime | None:
+    """Return a time of numpy; NaT is NULL, as it is in Arrow.
+
+    Raises:
+        InvalidFilter: Python has no such time: too early, too late, or finer than microseconds.
+    """
+    if value != value:  # noqa: PLR0124 - NaT, and nothing else, is none
+        return None
+    year = int(value.astype("datetime64[Y]").astype("int64")) + 1970
+    unit = "D" if value.dtype.str[4:-1] in _DAYS else "us"
+    exact = value.astype(f"datetime64[{unit}]")
+    if not dt.MINYEAR <= year <= dt.MAXYEAR or exact != value:
+        raise InvalidFilter(
+            f"The time {value} cannot be written in a filter; use one between the years 1 and "
+            "9999, in whole microseconds."
+        )
+    return exact.item()
 
 
 def filter_sql(filter: Expr | str | None) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from pathlib import Path
+from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -134,6 +136,58 @@ def test_every_literal_finds_itself(kind: str, tmp_path: Path) -> None:
     assert dataset.to_table(filter=(col("v") == value).to_sql())["v"].to_pylist() == [value]
 
 
+NUMPY: dict[str, tuple[pa.DataType, Any, Any]] = {
+    "int8": (pa.int64(), np.int8(-3), -3),
+    "uint64": (pa.uint64(), np.uint64(2**64 - 1), 2**64 - 1),
+    "bool": (pa.bool_(), np.True_, True),
+    "text": (pa.string(), np.str_("it's"), "it's"),
+    "bytes": (pa.binary(), np.bytes_(b"\x00'"), b"\x00'"),
+    "float16": (pa.float64(), np.float16(1.5), 1.5),
+    "float32": (pa.float64(), np.float32(0.1), float(np.float32(0.1))),
+    "float64": (pa.float64(), np.float64(0.1), 0.1),
+    "nan": (pa.float64(), np.float64("nan"), float("nan")),
+    "day": (pa.date32(), np.datetime64("2024-02-29"), dt.date(2024, 2, 29)),
+    "month": (pa.date32(), np.datetime64("2024-02"), dt.date(2024, 2, 1)),
+    "hour": (pa.timestamp("s"), np.datetime64("2024-02-29T07", "h"), dt.datetime(2024, 2, 29, 7)),  # noqa: DTZ001
+    "nanoseconds": (
+        pa.timestamp("us"),
+        np.datetime64("1969-02-28T01:02:03.456789", "ns"),
+        dt.datetime(1969, 2, 28, 1, 2, 3, 456789),  # noqa: DTZ001
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NUMPY)
+def test_scalars_and_arrays_of_numpy_are_literals(kind: str, tmp_path: Path) -> None:
+    type_, value, plain = NUMPY[kind]
+    dataset = lance.write_dataset(pa.table({"v": pa.array([plain, None], type_)}), tmp_path / "t")
+    for filter in (col("v") == value, lit(value) == col("v"), col("v").is_in(np.array([value]))):
+        found = dataset.to_table(filter=filter.to_sql())["v"].to_pylist()
+        assert repr(found) == repr([plain])
+
+
+def test_no_time_of_numpy_is_null() -> None:
+    assert lit(np.datetime64("NaT")).to_sql() == "NULL"
+    days = np.array(["2024-01-01", "NaT"], "datetime64[D]")
+    assert col("v").is_in(days).to_sql() == col("v").is_in([dt.date(2024, 1, 1), None]).to_sql()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.datetime64("2024-01-01T00:00:00.000000001", "ns"),
+        np.datetime64(2**62, "s"),
+        np.datetime64("10000-01-01"),
+        np.datetime64("0000-12-31"),
+    ],
+)
+def test_times_of_numpy_that_python_cannot_hold(value: np.datetime64) -> None:
+    with pytest.raises(InvalidFilter, match="microseconds"):
+        lit(value)
+    with pytest.raises(InvalidFilter, match="microseconds"):
+        col("v").is_in(np.array([value]))
+
+
 @pytest.mark.parametrize("name", ["with space", 'double"quote', "it's", "naïve", "SELECT", "1st"])
 def test_any_column_name(name: str, tmp_path: Path) -> None:
     dataset = lance.write_dataset(pa.table({name: [1, 2]}), str(tmp_path / "t"))
@@ -172,10 +226,17 @@ def test_python_logic_is_refused_with_the_operator_to_use() -> None:
         hash(col("a"))
 
 
-@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 1j])
+@pytest.mark.parametrize(
+    "value", [object(), [1], {"a": 1}, 1j, np.longdouble(1), np.timedelta64(1), np.array(1)]
+)
 def test_what_is_no_literal(value: object) -> None:
     with pytest.raises(InvalidFilter, match="no literal"):
         lit(value)
+
+
+def test_durations_are_no_literals_in_arrays_either() -> None:
+    with pytest.raises(InvalidFilter, match="no literal"):
+        col("v").is_in(np.array([1], "timedelta64[ns]"))
 
 
 def test_what_cannot_be_written() -> None:
