@@ -84,11 +84,20 @@ def fitting(data: Any, schema: pa.Schema) -> pa.Table | None:
 
 
 def _foreign(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Tell what a foreign stream says went wrong from what stores and tables say."""
+    """Tell what a foreign stream says went wrong from what stores and tables say.
+
+    A batch that is not what its stream announced is refused: Lance goes by position, not by name.
+    """
     import pyarrow as pa
 
     try:
-        yield from reader
+        for batch in reader:
+            if not batch.schema.equals(reader.schema):
+                raise SchemaMismatch(
+                    "A batch of the stream has other columns than the stream, or has them in "
+                    "another order; make them alike."
+                )
+            yield batch
     except PennonError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -96,14 +105,9 @@ def _foreign(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def _checked(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Refuse a batch that is not what its stream announced: Lance goes by position, not by name."""
+    """Refuse a NULL where none is allowed."""
     filled = [field.name for field in schema if not field.nullable]
     for batch in _foreign(reader):
-        if not batch.schema.equals(schema):
-            raise SchemaMismatch(
-                "A batch of the stream has other columns than the stream, or has them in another "
-                "order; make them alike."
-            )
         for name in filled:
             _check_filled(name, batch.column(name))
         yield batch
@@ -173,12 +177,12 @@ def _array(name: str, values: Any, schema: pa.Schema | None) -> Any:
     """Return the values of one column as the schema has it, or as Arrow understands them."""
     import pyarrow as pa
 
-    if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return values
     kind = None if schema is None else schema.field(name).type
     if kind is not None and isinstance(values, (list, tuple)):
         _check_whole(name, kind, values)
     try:
+        if isinstance(values, (pa.Array, pa.ChunkedArray)):
+            return values if kind is None else values.cast(kind)
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         text = str(error).split("\n", maxsplit=1)[0]

@@ -207,7 +207,7 @@ def test_what_cannot_be_called_is_no_progress(db: StorageBackend) -> None:
     assert db.list_indexes("t") == []
 
 
-def test_what_is_no_list_of_tables_or_no_metadata(db: StorageBackend) -> None:
+def test_what_is_no_list_of_tables_or_no_metadata(db: StorageBackend, tmp_path: Path) -> None:
     wrong: Any
     for wrong in ("t", b"t", 3):
         with pytest.raises(InvalidOption, match="list of ids"):
@@ -219,6 +219,15 @@ def test_what_is_no_list_of_tables_or_no_metadata(db: StorageBackend) -> None:
                 db.update_metadata("t", columns=columns)
     with pytest.raises(InvalidOption, match="path of a directory"):
         db.add_columns("t", lambda b: b, schema=SCHEMA, checkpoint=3)  # type: ignore[arg-type]
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InvalidOption, match="keeps no files"):
+        db.add_columns(
+            "t",
+            lambda b: {"x": b["id"]},
+            schema=pa.schema({"x": pa.int64()}),
+            checkpoint=file / "below",
+        )
     assert db.get_table_version("t") == 1
 
 
@@ -233,6 +242,14 @@ def test_rows_that_are_mistaken_say_which_column(db: StorageBackend) -> None:
         with pytest.raises(InvalidInput, match=said):
             db.write("t", wrong)
     assert db.get_table_version("t") == 1
+
+
+def test_arrays_in_a_dict_take_the_types_of_the_table(db: StorageBackend) -> None:
+    db.write("t", {"id": pa.array([3], pa.int8()), "s": pa.chunked_array([["c"]])})
+    db.write("t", {"id": np.array([4], np.int16)})
+    assert db.count_rows("t") == 4
+    with pytest.raises(SchemaMismatch, match="The column 'id' does not hold"):
+        db.write("t", {"id": pa.array([1.5])})
 
 
 def test_fields_that_a_struct_lacks_are_not_left_out(db: StorageBackend) -> None:

@@ -275,11 +275,17 @@ class _Kept:
         """Keep a result; a crash leaves all of it or nothing."""
         import pyarrow as pa
 
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=self.END)
-        with os.fdopen(handle, "wb") as out, pa.ipc.new_file(out, batch.schema) as file:
-            file.write_batch(batch)
-        Path(name).replace(self._file)
+        directory = self._file.parent
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=directory, suffix=self.END)
+            with os.fdopen(handle, "wb") as out, pa.ipc.new_file(out, batch.schema) as file:
+                file.write_batch(batch)
+            Path(name).replace(self._file)
+        except OSError as error:
+            raise InvalidOption(
+                f"checkpoint={str(directory)!r} keeps no files: {error}; choose another directory."
+            ) from error
 
 
 def _feed(name: hashlib.blake2b, values: Any) -> None:

@@ -127,7 +127,30 @@ class EdgeCases(StorageCases):
         ):
             with pytest.raises(InvalidInput, match="the wire broke"):
                 call(pa.RecordBatchReader.from_batches(schema, batches()))
+        for other in ({"x": [1]}, {"id": ["1"]}, {"id": [1], "x": [1]}):
+            for given in (schema, pa.schema({"id": pa.int64()}).with_metadata({"k": "v"})):
+                some = [
+                    pa.record_batch({"id": [1]}, schema=schema),
+                    pa.record_batch(other),
+                ]
+                for call in (backend.write, backend.merge_insert):
+                    with pytest.raises(SchemaMismatch, match="other columns than the stream"):
+                        call("t", pa.RecordBatchReader.from_batches(given, iter(some)))
         assert backend.get_table_version("t") == 1
+
+    def test_a_function_that_writes_to_its_table(self, backend: StorageBackend) -> None:
+        import pyarrow as pa
+
+        backend.create_table("t", [{"id": 1}])
+
+        def twice(batch: pa.RecordBatch) -> Any:
+            if backend.count_rows("t") == 1:
+                backend.write("t", [{"id": 2}])
+            return {"twice": [2 * n for n in batch["id"].to_pylist()]}
+
+        backend.add_columns("t", twice, schema=pa.schema({"twice": pa.int64()}))
+        rows = backend.scan("t").read_all().sort_by("id").to_pylist()
+        assert rows == [{"id": 1, "twice": 2}, {"id": 2, "twice": 4}]
 
     def test_updates_and_deletes_that_fail_on_a_row(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": 0, "s": "x"}, {"id": 1, "s": "2"}])

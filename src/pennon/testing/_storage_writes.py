@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -354,18 +355,35 @@ class WriteCases(StorageCases):
 
     def test_a_lock_is_waited_for_until_the_deadline(self, backend: StorageBackend) -> None:
         backend.create_table("t", [{"id": 0}])
-        with backend.lock_table_for_write("t"):
-            late: list[BaseException] = []
+        soon: dict[str, Any] = {"deadline": 0.05}
+        writes: list[Callable[[], object]] = [
+            lambda: backend.lock_table_for_write("t", **soon).__enter__(),
+            lambda: backend.write("t", [{"id": 1}], **soon),
+            lambda: backend.merge_insert("t", [{"id": 1}], on="id", **soon),
+            lambda: backend.delete_rows("t", "id = 0", **soon),
+            lambda: backend.rollback_table("t", 1, **soon),
+            lambda: backend.update_metadata("t", {"k": "v"}, **soon),
+        ]
+        late: list[CommitConflict] = []
 
-            def work() -> None:
+        def work() -> None:
+            for write in writes:
                 try:
-                    backend.lock_table_for_write("t", deadline=0.2).__enter__()
+                    write()
                 except CommitConflict as error:
                     late.append(error)
+            # Who only reads does not wait.
+            backend.versions("t")
+            backend.list_branches("t")
+            with backend.snapshot(["t"]) as still:
+                assert ids(still) == [0]
+            late.append(CommitConflict("the end was reached"))
 
-            thread = threading.Thread(target=work)
+        with backend.lock_table_for_write("t"):
+            thread = threading.Thread(target=work, daemon=True)
             thread.start()
-            thread.join()
-            assert len(late) == 1
+            thread.join(30)
+        assert len(late) == len(writes) + 1
+        assert backend.get_table_version("t") == 1
         backend.write("t", [{"id": 1}])
         assert ids(backend) == [0, 1]

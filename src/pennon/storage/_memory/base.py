@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from pennon.errors import (
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.memory import MemoryNamespace
 from pennon.namespaces.names import parse_id, show_id
+from pennon.retry import Deadline
 from pennon.storage._indexing import field_of
 from pennon.storage._memory.lineage import Lineage
 from pennon.storage.abc.branches import TagInfo
@@ -59,16 +61,19 @@ class MemoryIndex:
 
 @dataclass(slots=True)
 class MemoryTable:
-    """One branch of a table. Versions are immutable tables; the lock orders the commits.
+    """One branch of a table. Versions are immutable tables; writers take turns.
 
     A branch has its own of everything, so nothing aimed at one can reach another; the main one
-    also holds the other branches and the tags of the table, which its lock guards.
+    also holds the other branches and the tags of the table.
     """
 
     versions: list[pa.Table]
     times: list[datetime] = field(default_factory=list[datetime])
     """When each version was made, UTC."""
     lock: threading.RLock = field(default_factory=threading.RLock)
+    """Guards all of this, for moments."""
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    """Is held by who writes, for as long as that takes."""
     receipts: dict[tuple[str, str], CommitReceipt] = field(
         default_factory=dict[tuple[str, str], CommitReceipt]
     )
@@ -95,6 +100,25 @@ class MemoryTable:
         if not self.lineages:
             self.rows_made = self.versions[0].num_rows
             self.lineages.append(Lineage.fresh(self.rows_made, self.first, 0))
+
+    @contextlib.contextmanager
+    def writing(self, id: Id, deadline: float | None) -> Generator[None]:
+        """Wait until it is this thread's turn to write.
+
+        Raises:
+            CommitConflict: Others kept it busy until the deadline.
+        """
+        seconds = Deadline.after(deadline, 60).remaining
+        if not self.turn.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            raise CommitConflict(
+                f"Other writers of this process kept {show_id(id)} busy until the deadline; raise "
+                "deadline=, or retry.",
+                table=id,
+            )
+        try:
+            yield
+        finally:
+            self.turn.release()
 
     def add(
         self,

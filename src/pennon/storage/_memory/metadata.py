@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pennon.errors import ColumnNotFound, did_you_mean
 from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
-from pennon.retry import Deadline
 from pennon.storage._arguments import check_durability, check_message, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage.abc.metadata import (
@@ -78,9 +77,8 @@ class MemoryMetadata(MemoryBase, Metadata):
         check_durability(durability)
         check_message(commit_message)
         named = check_write_id(write_id)
-        Deadline.after(deadline, 60)
         id, held = self._held(table, branch)
-        with held.lock:
+        with held.writing(id, deadline), held.lock:
             earlier = held.receipts.get(("metadata", named))
             if earlier is not None:
                 return earlier

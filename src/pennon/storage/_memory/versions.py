@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pennon.errors import CommitConflict, SchemaMismatch
 from pennon.namespaces.abc import IdLike
 from pennon.namespaces.names import show_id
-from pennon.retry import Deadline
 from pennon.storage._arguments import check_durability, check_message, check_write_id
 from pennon.storage._memory.base import MemoryBase, moved
 from pennon.storage._memory.lineage import compared
@@ -62,9 +61,8 @@ class MemoryVersions(MemoryBase, Versions):
         named = check_write_id(write_id)
         check_durability(durability)
         check_message(commit_message)
-        Deadline.after(deadline, 60)
         id, held = self._held(table, branch)
-        with held.lock:
+        with held.writing(id, deadline), held.lock:
             earlier = held.receipts.get(("rollback", named))
             if earlier is not None:
                 return earlier

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pennon.arrow import to_reader
 from pennon.errors import CommitConflict
 from pennon.expr import Expr, filter_sql
-from pennon.namespaces.abc import IdLike
+from pennon.namespaces.abc import Id, IdLike
 from pennon.namespaces.names import show_id
-from pennon.retry import Deadline
 from pennon.storage._arguments import (
     check_durability,
     check_message,
@@ -120,17 +118,8 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> Generator[None]:
         """Keep other writers of this process out; see :meth:`Writes.lock_table_for_write`."""
         id, held = self._held(table, branch)
-        seconds = Deadline.after(deadline, 60).remaining
-        if not held.lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-            raise CommitConflict(
-                f"Other writers of this process kept {show_id(id)} busy until the deadline; raise "
-                "deadline=, or retry.",
-                table=id,
-            )
-        try:
+        with held.writing(id, deadline):
             yield
-        finally:
-            held.lock.release()
 
     def replace_table_atomic(
         self,
@@ -332,36 +321,49 @@ class MemoryWrites(MemoryBase, Writes):
     ) -> CommitReceipt:
         """Make a change of the newest version, or return its receipt if it was made before."""
         named = check_write_id(asked.write_id)
-        Deadline.after(asked.deadline, 60)
         id, held = self._held(table, branch)
-        with held.lock:
+        with held.writing(id, asked.deadline):
             earlier = held.receipts.get((asked.operation, named))
             if earlier is not None:
                 return earlier
-            made = change(held.versions[-1])
+            made = _made(held, change)
             if made is None:
                 now = datetime.now(UTC)
                 return CommitReceipt(id, branch, held.latest, 0, 0, 0, named, now)
             if not self._namespace.table_exists(id) or not self._is(table, branch, held):
                 raise moved(id)
-            before = held.indexes_at(held.latest)
-            held.add(made.rows, kept=made.kept, touched=made.touched)
-            done = held.receipt(
-                id,
-                asked.operation,
-                named,
-                made.inserted,
-                updated=made.updated,
-                deleted=made.deleted,
-                message=asked.message,
-            )
-            if made.indexes is not None:
-                held.indexes[held.latest] = made.indexes(before)
-            replaces = asked.operation in {"overwrite", "replace"}
-            return held.rebuilt(id, done, before) if replaces and before else done
+            with held.lock:
+                return _commit(held, id, asked, named, made)
 
     def _is(self, table: IdLike, branch: str, held: MemoryTable) -> bool:
         return self._held(table, branch)[1] is held
+
+
+def _made(held: MemoryTable, change: Callable[[pa.Table], Change | None]) -> Change | None:
+    """Make a change of the newest version: anew if what computes it writes to the table itself."""
+    while True:
+        before = held.latest
+        made = change(held.versions[-1])
+        if held.latest == before:
+            return made
+
+
+def _commit(held: MemoryTable, id: Id, asked: Asked, write_id: str, made: Change) -> CommitReceipt:
+    before = held.indexes_at(held.latest)
+    held.add(made.rows, kept=made.kept, touched=made.touched)
+    done = held.receipt(
+        id,
+        asked.operation,
+        write_id,
+        made.inserted,
+        updated=made.updated,
+        deleted=made.deleted,
+        message=asked.message,
+    )
+    if made.indexes is not None:
+        held.indexes[held.latest] = made.indexes(before)
+    replaces = asked.operation in {"overwrite", "replace"}
+    return held.rebuilt(id, done, before) if replaces and before else done
 
 
 def _replaced(rows: pa.Table, new: pa.Table) -> Change:

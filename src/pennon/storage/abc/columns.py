@@ -106,7 +106,8 @@ class TableColumns(abc.ABC):
             InvalidName: A name that no column can have.
             InvalidInput: An expression cannot be understood, or fails on a row, or a type cannot be
                 stored.
-            InvalidOption: No columns, or options that are for a function only.
+            InvalidOption: No columns, options that are for a function only, or a ``checkpoint``
+                where no file can be kept.
             SchemaMismatch: A function returned other columns than ``schema`` says, or another
                 number of rows than it was given.
         """
