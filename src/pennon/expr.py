@@ -323,12 +323,13 @@ def lit(value: object) -> Expr:
 
 def listed(values: Iterable[Any]) -> Iterable[Any]:
     """Return the values of an array of Arrow or numpy as those of Python, of others as they are."""
+    given: Any = values
     numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and isinstance(values, numpy.ndarray) and values.dtype.kind in "mM":
-        return list(values.ravel())  # tolist() makes numbers of what is finer than microseconds
+    if numpy is not None and isinstance(given, numpy.ndarray) and given.dtype.kind in "mM":
+        return list(given.ravel())  # tolist() makes numbers of what is finer than microseconds
     for plain in ("to_pylist", "tolist"):
-        if hasattr(values, plain):
-            return getattr(values, plain)()
+        if hasattr(given, plain):
+            return getattr(given, plain)()
     return values
 
 
