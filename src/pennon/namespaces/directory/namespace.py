@@ -36,12 +36,7 @@ from pennon.namespaces.directory._care import Sweeper, check_age, migrate
 from pennon.namespaces.directory._changes import Changes
 from pennon.namespaces.directory._flat import SUFFIX, FlatCatalog
 from pennon.namespaces.directory._manifest import Manifest, Snapshot
-from pennon.namespaces.directory._places import (
-    DEREGISTERED,
-    has_data,
-    is_confined,
-    spread,
-)
+from pennon.namespaces.directory._places import DEREGISTERED, has_data, is_confined, spread
 from pennon.namespaces.directory._roots import root_of
 from pennon.namespaces.directory.reports import MigrationReport, SweepReport, VacuumReport
 from pennon.namespaces.model import Catalog, Change, Entry

@@ -3,6 +3,8 @@
 A manifest names every fragment of its version, a megabyte for 10,000 of them. But it begins with
 the transaction that made it, or with that after a short section on indexes; and a transaction
 begins with the version it was made on and its properties, where pennon keeps all it has to say.
+The numbers of the fields are those of ``transaction.proto`` and ``table.proto`` in Lance. Whatever
+looks otherwise is left to Lance to read.
 """
 
 from __future__ import annotations
