@@ -56,10 +56,10 @@ def check_left(place: Place, version: int) -> None:
     if place.open().version == version:
         # What is the newest version now was made after a removal began, or spared by it.
         return
-    store = place.on(MAIN).store()
+    removals = f"{place.on(MAIN).base}/{_REMOVALS}"
     for _ in Backoff(base=0.05, cap=1.0, attempts=1000).tries(Deadline.after(_SECONDS, _SECONDS)):
         now = datetime.now(UTC)
-        if not any(now - meta.modified <= _LOST for meta in store.list(_REMOVALS)):
+        if not any(now - meta.modified <= _LOST for meta in place.above.list(removals)):
             break
     else:
         raise CommitConflict(

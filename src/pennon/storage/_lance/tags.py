@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
-from pennon.errors import BranchNotFound, CommitConflict, TagNotFound, VersionNotFound
+from pennon.errors import (
+    BranchNotFound,
+    CommitConflict,
+    Corrupt,
+    ObjectNotFound,
+    TagNotFound,
+    VersionNotFound,
+)
+from pennon.objects import ObjectStore
 from pennon.storage._lance.branches import check_kept, source_of
 from pennon.storage._lance.named import on_names
 from pennon.storage._lance.places import Place
@@ -13,6 +23,10 @@ from pennon.storage.abc.branches import TagInfo
 from pennon.storage.refs import MAIN, Ref
 
 __all__ = ["create_tag", "delete_tag", "list_tags", "move_tag"]
+
+_TAGS, _END = "_refs/tags", ".json"
+_AT_ONCE = 16
+"""How many tags are read at the same time."""
 
 
 def create_tag(place: Place, name: str, ref: Ref) -> TagInfo:
@@ -62,28 +76,51 @@ def delete_tag(place: Place, name: str, *, missing_ok: bool) -> None:
 
 def list_tags(place: Place) -> list[TagInfo]:
     """Return the tags of a table; see :meth:`StorageBackend.list_tags`."""
-    listed: dict[str, Any] = on_names(place, lambda h: h.tags.list())
-    return [
-        TagInfo(
-            name=name,
-            branch=listed[name]["branch"] or MAIN,
-            version=listed[name]["version"],
-            created_at=listed[name]["created_at"],
-            updated_at=listed[name]["updated_at"],
-        )
-        for name in sorted(listed)
-    ]
+    main = place.on(MAIN)
+    store = main.store()
+    keys = sorted(m.key for m in store.list(_TAGS) if m.key.endswith(_END))
+    if not keys:
+        main.open()  # Says so if nothing was ever written here.
+        return []
+    with ThreadPoolExecutor(min(_AT_ONCE, len(keys))) as pool:
+        found = list(pool.map(lambda key: _read(main, store, key), keys))
+    return [tag for tag in found if tag is not None]
 
 
 def _one(place: Place, name: str) -> TagInfo:
-    found = next((t for t in list_tags(place) if t.name == name), None)
+    main = place.on(MAIN)
+    found = _read(main, main.store(), f"{_TAGS}/{name}{_END}")
     if found is None:
+        main.open()
         raise TagNotFound(
             f"{place.name} has no tag {name!r}; list_tags shows those it has.",
             table=place.info.id,
             tag=name,
         )
     return found
+
+
+def _read(main: Place, store: ObjectStore, key: str) -> TagInfo | None:
+    """Return a tag as Lance keeps it; None if it is gone."""
+    name = key.removeprefix(f"{_TAGS}/").removesuffix(_END)
+    try:
+        told = json.loads(store.get(key).data)
+        created, updated = told.get("createdAt"), told.get("updatedAt")
+        return TagInfo(
+            name=name,
+            branch=told.get("branch") or MAIN,
+            version=int(told["version"]),
+            created_at=created and datetime.fromisoformat(created),
+            updated_at=updated and datetime.fromisoformat(updated),
+        )
+    except ObjectNotFound:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupt(
+            f"The tag {name!r} of {main.name} cannot be read: {error}; delete it and make it anew.",
+            table=main.info.id,
+            tag=name,
+        ) from None
 
 
 def _lance_name(branch: str) -> str | None:
