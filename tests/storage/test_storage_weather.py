@@ -12,7 +12,13 @@ import pytest
 import workers
 
 import pennon
-from pennon.errors import OutcomeUnknown, PennonError, Unavailable, UnsafeStore
+from pennon.errors import (
+    OutcomeUnknown,
+    PennonError,
+    TableAlreadyExists,
+    Unavailable,
+    UnsafeStore,
+)
 from pennon.storage._lance import commit, table_methods, write_methods
 from pennon.storage.abc import StorageBackend
 from pennon.testing.proxy import RecordingProxy
@@ -128,6 +134,34 @@ def test_a_writer_that_stalls_until_its_version_was_taken_and_cleaned_up(
     receipt = direct.write("t", ROWS, write_id="w")
     assert receipt.version > 5
     assert direct.count_rows("t") == 7
+
+
+def test_a_create_that_stalls_until_its_version_was_taken_and_cleaned_up(
+    s3_root: TestRoot, through: TestRoot, proxy: RecordingProxy
+) -> None:
+    direct = opened(s3_root)
+    direct.namespace.declare_table("t")
+    rule = proxy.stall(method="PUT", path=table_path(direct, FIRST))
+    answers: list[Any] = []
+
+    def create() -> None:
+        try:
+            answers.append(opened(through).create_table("t", ROWS))
+        except PennonError as error:
+            answers.append(error)
+
+    creator = threading.Thread(target=create)
+    creator.start()
+    rule.wait()
+    direct.create_table("t", [{"n": 10}])
+    for n in range(11, 14):
+        direct.write("t", [{"n": n}])
+    clean(s3_root, direct)
+    rule.release()
+    creator.join(60)
+    assert [type(answer) for answer in answers] == [TableAlreadyExists]
+    found = direct.scan("t").read_all().to_pylist()
+    assert sorted(r["n"] for r in found) == [10, 11, 12, 13]
 
 
 STALLED: dict[str, tuple[Callable[[StorageBackend], object], list[int]]] = {

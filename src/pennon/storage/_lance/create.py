@@ -35,13 +35,16 @@ from pennon.namespaces.names import show_id
 from pennon.retry import Backoff, Deadline
 from pennon.storage._lance.commit import Asked, done_elsewhere
 from pennon.storage._lance.errors import is_lance_error, meaning, translate, translated
-from pennon.storage._lance.fragments import discard, peek, write_files
+from pennon.storage._lance.fragments import discard, file_names, peek, write_files
 from pennon.storage._lance.history import (
+    Left,
     Write,
     data_files,
+    is_reachable,
     read_receipt,
     transaction_file,
 )
+from pennon.storage._lance.manifests import versions_of
 from pennon.storage._lance.notes import earlier
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import rebuild
@@ -130,7 +133,7 @@ def create_or_overwrite(
         asked: What the caller says of the write.
     """
     reader, any_rows = peek(reader)
-    place = _declared(namespace, id, properties)
+    place, _ = _declared(namespace, id, properties)
     prove(place)
     creating = dataclasses.replace(asked, operation="create")
     handle = place.open_or_none()
@@ -154,15 +157,17 @@ def create_or_overwrite(
     return receipt
 
 
-def _declared(namespace: Namespace, id: Id, properties: Mapping[str, str] | None) -> Place:
-    """Return where the rows of a table are or are to be."""
+def _declared(
+    namespace: Namespace, id: Id, properties: Mapping[str, str] | None
+) -> tuple[Place, bool]:
+    """Return where the rows of a table are or are to be, and whether the name was free till now."""
     for _ in Backoff().tries(Deadline.after(None, 30)):
         try:
-            return Place.of(namespace, namespace.declare_table(id, properties=properties))
+            return Place.of(namespace, namespace.declare_table(id, properties=properties)), True
         except TableAlreadyExists:
             pass
         with contextlib.suppress(TableNotFound):
-            return Place.of(namespace, namespace.describe_table(id))
+            return Place.of(namespace, namespace.describe_table(id)), False
     raise CommitConflict(
         f"{show_id(id)} was dropped again whenever it was about to be created; retry.", table=id
     )
@@ -172,8 +177,8 @@ def _claim(
     namespace: Namespace, id: Id, properties: Mapping[str, str] | None, write: Write
 ) -> tuple[Place, CommitReceipt | None]:
     """Return where to write, or the receipt of the same write if it was done before."""
-    place = _declared(namespace, id, properties)
-    if place.open_or_none() is None:
+    place, claimed = _declared(namespace, id, properties)
+    if claimed or place.open_or_none() is None:
         return place, None
     receipt = _first_commit(place, write)
     if receipt is None:
@@ -219,7 +224,7 @@ def _commit(
     left = transaction_file(transaction)
     last: PennonError | None = None
     for _ in Backoff(base=0.1).tries(deadline):
-        lost = False
+        lost = made = False
         try:
             LanceDataset.commit(
                 place.location,
@@ -228,6 +233,7 @@ def _commit(
                 enable_stable_row_ids=True,
                 storage_options=place.storage_options,
             )
+            made = True
         except BaseException as error:
             if not is_lance_error(error):
                 raise
@@ -237,14 +243,14 @@ def _commit(
                 raise translate(error, place.name, place.secrets) from None
             lost, last = what in _LOST, translate(error, place.name, place.secrets)
         try:
-            found = _first_commit(place, write)
+            found = _seen(place, write, fragments, made=made)
         except PennonError as error:
             if not error.retryable:
                 raise
             last = error
             continue
         if found is not None:
-            return _mine(place, fragments, found)
+            return found
         if lost or place.open_or_none() is not None:
             discard(place, (), left)
             raise taken(place.info.id)
@@ -254,6 +260,26 @@ def _commit(
         table=place.info.id,
         write_id=write.write_id,
     )
+
+
+def _seen(place: Place, write: Write, fragments: list[Any], *, made: bool) -> CommitReceipt | None:
+    """Return the receipt of a create, if the history begins with it.
+
+    Args:
+        place: The table.
+        write: The create.
+        fragments: Its rows.
+        made: Whether Lance reported version 1. It is the beginning of the history unless others had
+            taken away a version 1 of their own before: then there are later ones.
+    """
+    if made and versions_of(place) == [1]:
+        return write.receipt(place.info.id, place.branch, 1, write.properties())
+    found = _first_commit(place, write)
+    if found is None:
+        return None
+    if made and not is_reachable(place, 1, Left.of(None, file_names(fragments))):
+        return None
+    return _mine(place, fragments, found)
 
 
 def _mine(place: Place, fragments: list[Any], found: CommitReceipt) -> CommitReceipt:

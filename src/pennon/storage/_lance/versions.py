@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["list_versions", "rollback"]
 
-_AT_ONCE = 16
+_AT_ONCE = 32
 """How many versions are read at the same time: on a bucket each is a round trip."""
 _NAMES = {
     # All that pylance tells of the numbers that a compaction reserves for its fragments.
