@@ -182,7 +182,8 @@ def _array(name: str, values: Any, schema: pa.Schema | None) -> Any:
         _check_whole(name, kind, values)
     try:
         if isinstance(values, (pa.Array, pa.ChunkedArray)):
-            return values if kind is None else values.cast(kind)
+            column: Any = values
+            return column if kind is None else column.cast(kind)
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         text = str(error).split("\n", maxsplit=1)[0]
