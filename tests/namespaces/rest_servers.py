@@ -10,10 +10,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import lance
 import lance.namespace
 import pyarrow as pa
+
+from pennon.namespaces.rest import RestClient
+from pennon.namespaces.rest._settings import Settings
 
 _MANIFEST = pa.schema(
     [
@@ -146,3 +150,11 @@ class ScriptedServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+LISTING = Answer(body=b'{"tables": ["t"]}')
+
+
+def client(uri: str, context: Any = None, **properties: Any) -> RestClient:
+    given = {k.replace("__", "."): v for k, v in properties.items()}
+    return RestClient(Settings.of("rest", {"uri": uri, **given}), context=context)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import email.utils
-import ipaddress
 import json
 import os
 import pickle
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -19,11 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from rest_servers import Answer, Request, ScriptedServer
+from rest_servers import LISTING, Answer, Request, ScriptedServer, client
 
 from pennon.errors import (
     CommitConflict,
@@ -50,12 +43,6 @@ from pennon.namespaces.rest._settings import Settings
 from pennon.namespaces.session import Session
 
 SECRET = "hush-hush-3f9a"
-LISTING = Answer(body=b'{"tables": ["t"]}')
-
-
-def client(uri: str, context: Any = None, **properties: Any) -> RestClient:
-    given = {k.replace("__", "."): v for k, v in properties.items()}
-    return RestClient(Settings.of("rest", {"uri": uri, **given}), context=context)
 
 
 def failing(status: int, **headers: str) -> Answer:
@@ -604,69 +591,3 @@ def test_a_missing_extra_is_named() -> None:
         "else: raise SystemExit('no error')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-# -- TLS -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Return the paths of a self-signed certificate for 127.0.0.1 and of its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pennon test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return str(paths[0]), str(paths[1])
-
-
-def test_tls(certificate: tuple[str, str]) -> None:
-    authority, key = certificate
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority, key)
-    with ScriptedServer(LISTING, tls=context) as server:
-        elsewhere = server.uri.replace("127.0.0.1", "localhost")
-        loose = {"tls__assert_hostname": "false"}
-        for uri, given in ((server.uri, {}), (elsewhere, loose)):
-            with client(uri, tls__ssl_ca_cert=authority, **given) as rest:
-                assert rest.call("list_tables") == {"tables": ["t"]}
-        assert len(server.requests) == 2
-        for uri, given in ((server.uri, {}), (elsewhere, {"tls__ssl_ca_cert": authority})):
-            with client(uri, **given) as rest, pytest.raises(Unavailable, match="certificate"):
-                rest.call("list_tables", deadline=2)
-        assert len(server.requests) == 2
-
-
-def test_tls_with_a_certificate_of_the_client(certificate: tuple[str, str]) -> None:
-    authority, key = certificate
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(authority, key)
-    own = {"tls__cert_file": authority, "tls__key_file": key}
-    with ScriptedServer(LISTING, tls=context) as server:
-        with client(server.uri, tls__ssl_ca_cert=authority, **own) as rest:
-            assert rest.call("list_tables") == {"tables": ["t"]}
-        with client(server.uri, tls__ssl_ca_cert=authority) as rest, pytest.raises(Unavailable):
-            rest.call("list_tables", deadline=2)
-        assert len(server.requests) == 1

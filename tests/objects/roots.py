@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from badproxy import BadProxy
 
 from pennon.config import parse_options
-from pennon.objects import ObjectStore, open_store
+from pennon.objects import ObjectStore, certify, open_store
 from pennon.testing.services import TestRoot
 from pennon.uri import parse_uri
+
+EVERY_CALL: list[Callable[[ObjectStore], object]] = [
+    lambda store: store.get("a"),
+    lambda store: store.head("a"),
+    lambda store: list(store.list()),
+    lambda store: store.list_directories(),
+    lambda store: store.put("a", b""),
+    lambda store: store.put("a", b"", if_absent=True),
+    lambda store: store.put("a", b"", if_match="1"),
+    lambda store: store.delete("a"),
+    certify,
+]
 
 
 def open_root(root: TestRoot, **options: str) -> ObjectStore:

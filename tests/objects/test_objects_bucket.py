@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from badproxy import BadProxy
-from roots import open_root, start_proxy
+from roots import EVERY_CALL, open_root, start_proxy
 
 from pennon.errors import (
     Corrupt,
@@ -245,19 +245,6 @@ class TestDeadlines:
                 with pytest.raises((Unavailable, OutcomeUnknown), match="check the endpoint"):
                     call()
                 assert time.monotonic() - start < 10
-
-
-EVERY_CALL: list[Callable[[ObjectStore], object]] = [
-    lambda store: store.get("a"),
-    lambda store: store.head("a"),
-    lambda store: list(store.list()),
-    lambda store: store.list_directories(),
-    lambda store: store.put("a", b""),
-    lambda store: store.put("a", b"", if_absent=True),
-    lambda store: store.put("a", b"", if_match="1"),
-    lambda store: store.delete("a"),
-    certify,
-]
 
 
 def _refused(store: ObjectStore, kind: type[PennonError] | tuple[type[PennonError], ...]) -> None:

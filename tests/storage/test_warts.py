@@ -29,8 +29,6 @@ from pennon.storage.abc import StorageBackend
 from pennon.storage.abc.capabilities import operations
 from pennon.storage.abc.columns import ColumnChange
 from pennon.storage.consistency import Eventual
-from pennon.storage.indexing import FullText, IndexKind
-from pennon.storage.searching import Boolean, Match, Phrase
 from pennon.testing.services import S3Server, TestRoot
 
 ROWS = [{"id": n, "name": f"n{n}"} for n in range(5)]
@@ -60,13 +58,6 @@ def disk(tmp_path: Path) -> StorageBackend:
 def ids(db: StorageBackend, table: Any = "t") -> list[int]:
     request = table if isinstance(table, ScanRequest) else ScanRequest(table)
     return sorted(db.scan(request).read_all()["id"].to_pylist())
-
-
-def documents(db: StorageBackend) -> None:
-    """A table to be searched: vectors on a line, and texts."""
-    vectors = pa.array([[float(n), 0.0] for n in range(40)], pa.list_(pa.float32(), 2))
-    texts = [f"document {n} {'about lances' if n % 4 == 0 else 'about flags'}" for n in range(40)]
-    db.create_table("d", pa.table({"id": range(40), "vec": vectors, "text": texts, "more": texts}))
 
 
 # -- caches and locks ------------------------------------------------------------------------------
@@ -530,85 +521,6 @@ def test_w31_callers_build_no_paths(db: StorageBackend) -> None:
     assert not hasattr(db, "base_uri")
 
 
-def test_w32_what_it_says_it_can_do_it_can(db: StorageBackend) -> None:
-    documents(db)
-    assert {"create_vector_index", "drop_index", "vector_search"} <= db.capabilities
-    name = db.create_vector_index("d", "vec").name
-    db.drop_index("d", name)
-    assert db.list_indexes("d") == []
-
-
-# -- searching -------------------------------------------------------------------------------------
-
-
-def test_w33_a_vector_search_has_every_option(db: StorageBackend) -> None:
-    documents(db)
-    db.create_vector_index("d", "vec", "ivf_flat")
-    found = db.vector_search(
-        "d",
-        "vec",
-        [0.0, 0.0],
-        k=3,
-        filter=col("id") >= 10,
-        columns=["id"],
-        metric="l2",
-        nprobes=1,
-        refine_factor=2,
-        distance_range=(None, 145.0),
-    )
-    assert found.column_names == ["id", "_distance"]
-    assert found["id"].to_pylist() == [10, 11, 12]
-    assert found["_distance"].to_pylist() == [100.0, 121.0, 144.0]
-
-
-def test_w34_a_text_search_finds_k_rows_that_satisfy_the_filter(db: StorageBackend) -> None:
-    documents(db)
-    db.create_fts_index("d", "text")
-    db.create_fts_index("d", "more")
-    found = db.full_text_search("d", "text", "lances", k=3, filter=col("id") >= 20)
-    assert found.num_rows == 3
-    assert min(found["id"].to_pylist()) >= 20
-    both = db.full_text_search("d", ["text", "more"], "lances", k=40)
-    assert sorted(both["id"].to_pylist()) == list(range(0, 40, 4))
-    phrase = db.full_text_search("d", "text", Phrase("about lances"), k=40)
-    assert phrase.num_rows == 10
-    either = Boolean(must=[Match("flags")], must_not=[Match("9")])
-    assert db.full_text_search("d", "text", either, k=40).num_rows == 29
-
-
-def test_w35_indexes_have_names_and_are_not_replaced_unasked(db: StorageBackend) -> None:
-    documents(db)
-    made = db.create_scalar_index("d", "id", name="mine")
-    assert (made.name, made.columns, made.rows_indexed) == ("mine", ("id",), 40)
-    with pytest.raises(errors.IndexAlreadyExists):
-        db.create_scalar_index("d", "id", "bitmap", name="mine")
-    replaced = db.create_scalar_index("d", "id", "bitmap", name="mine", replace=True)
-    assert [(i.name, i.kind) for i in db.list_indexes("d")] == [("mine", "bitmap")]
-    db.write("d", [{"id": 99}])
-    stats = db.index_stats("d", "mine")
-    assert stats.index.rows_indexed + stats.index.rows_not_indexed == 41
-    assert (replaced.rows_indexed, replaced.rows_not_indexed) == (40, 0)
-
-
-def test_w36_how_text_becomes_words_can_be_chosen(db: StorageBackend) -> None:
-    db.create_table("t", [{"id": 1, "text": "Running the LANCES"}])
-    db.create_fts_index("t", "text", FullText(stem=False, lower_case=False))
-    assert db.full_text_search("t", "text", "run").num_rows == 0
-    assert db.full_text_search("t", "text", "LANCES").num_rows == 1
-    db.create_fts_index("t", "text", FullText(), replace=True)
-    assert db.full_text_search("t", "text", "run lance").num_rows == 1
-
-
-def test_w37_kinds_of_indexes_are_stable_names(db: StorageBackend) -> None:
-    documents(db)
-    db.create_scalar_index("d", "id")
-    db.create_fts_index("d", "text")
-    db.create_vector_index("d", "vec", "ivf_pq")
-    kinds = {i.kind for i in db.list_indexes("d")}
-    assert kinds == {"btree", "fts", "ivf_pq"}
-    assert kinds <= set(IndexKind.__args__)
-
-
 # -- the whole -------------------------------------------------------------------------------------
 
 
@@ -661,6 +573,8 @@ def test_w40_what_was_missing_is_there(db: StorageBackend) -> None:
     assert db.count_rows("u", tag="mark") == 5
 
 
-def test_there_are_forty(request: pytest.FixtureRequest) -> None:
-    names = [n for n in dir(request.module) if n.startswith("test_w")]
-    assert [int(n[6:8]) for n in sorted(names)] == list(range(1, 41))
+def test_there_are_forty() -> None:
+    here = Path(__file__)
+    texts = [path.read_text("utf-8") for path in here.parent.glob(f"{here.stem}*.py")]
+    found = [int(n) for text in texts for n in re.findall(r"^def test_w(\d\d)_", text, re.M)]
+    assert sorted(found) == list(range(1, 41))
