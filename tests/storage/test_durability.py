@@ -17,6 +17,7 @@ from durability_workers import work
 import pennon
 from pennon.errors import NotDurable
 from pennon.objects import _files
+from pennon.storage._lance import rebuilds
 
 
 def rebuild(root: Path, there: dict[str, bytes | None]) -> None:
@@ -114,6 +115,46 @@ def test_the_new_name_of_a_table_is_on_the_disk_too(tmp_path: Path) -> None:
         synced.clear()
         db.write("u", [{"id": 3}], durability="disk")
         assert not any("/__manifest/" in path for path in synced)
+
+
+@pytest.mark.parametrize("call", ["recover", "optimize"])
+def test_indexes_that_a_killed_overwrite_left_to_be_built_are_on_the_disk(
+    tmp_path: Path, call: str
+) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 1}], durability="disk")
+    db.create_scalar_index("t", "id", durability="disk")
+    synced: list[str] = []
+    real = os.fsync
+
+    def spy(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        real(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", spy)
+
+        def failing(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as killed:
+            killed.setattr(rebuilds, "create", failing)
+            with pytest.raises(KeyboardInterrupt):
+                db.write("t", [{"id": 2}], mode="overwrite", durability="disk")
+        # The note that leads to what is left is there too.
+        assert any("/_pennon/rebuilds/" in path for path in synced)
+        synced.clear()
+        if call == "recover":
+            assert [f.kind for f in db.recover(alone=True).findings] == ["index"]
+        else:
+            assert db.optimize_table("t", retain=None).indexes_rebuilt == ("id_btree",)
+    table = open_raw(db)
+    assert table.version == 4
+    newest = min((Path(table.uri) / "_versions").glob("*.manifest"))
+    (index,) = table.describe_indices()
+    files = [*(Path(table.uri) / "_indices" / str(index.segments[0].uuid)).iterdir(), newest]
+    assert files
+    assert {str(f) for f in files} <= {*synced}
 
 
 def open_raw(db: Any) -> lance.LanceDataset:

@@ -26,7 +26,17 @@ from pennon.errors import (
     StorageError,
     VersionNotFound,
 )
-from pennon.storage._lance import branches, optimize, places, removal, tags
+from pennon.retry import Deadline
+from pennon.storage._lance import (
+    branches,
+    building,
+    maintenance_methods,
+    optimize,
+    places,
+    rebuilds,
+    removal,
+    tags,
+)
 from pennon.storage.abc import ScanRequest, StorageBackend
 from pennon.storage.keys import with_primary_key
 from pennon.testing.races import Racers
@@ -301,6 +311,49 @@ def test_a_deadline_ends_the_work_not_the_call(local_root: str) -> None:
     report = db.optimize_table("t", deadline=1e-9, **AT_ONCE)
     assert (report.fragments_removed, report.versions_removed) == (0, 0)
     assert db.optimize_table("t").fragments_removed == 4
+
+
+@pytest.mark.parametrize("left", ["rows", "an overwrite"])
+def test_a_deadline_ends_an_index_that_is_being_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """Time is up as soon as Lance begins to build."""
+    db = pennon.open(tmp_path)
+    stocked(db, 1)
+    db.create_scalar_index("t", "n")
+    db.create_scalar_index("t", "id")
+    if left == "rows":
+        db.write("t", [{"id": 100, "n": 1}])
+    else:
+
+        def failing(*_: Any, **__: Any) -> None:
+            raise CommitConflict("Later.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rebuilds, "create", failing)
+            db.write("t", [{"id": 100, "n": 1}], mode="overwrite")
+    before = db.list_indexes("t"), db.get_table_version("t")
+    real, begun = building._segment, []  # pyright: ignore[reportPrivateUsage]
+
+    class Ending(Deadline):
+        @property
+        def remaining(self) -> float:
+            return 0.0 if begun else 60.0
+
+    def begin(*args: Any) -> Any:
+        begun.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(building, "_segment", begin)
+    monkeypatch.setattr(maintenance_methods, "Deadline", Ending)
+    report = db.optimize_table("t", compaction=False, deadline=60)
+    assert (report.indexes_updated, report.indexes_rebuilt) == ((), ())
+    assert (db.list_indexes("t"), db.get_table_version("t")) == before
+    assert len(begun) == 1
+    monkeypatch.undo()
+    again = db.optimize_table("t", compaction=False, deadline=600)
+    assert {*again.indexes_updated, *again.indexes_rebuilt} == {"id_btree", "n_btree"}
+    assert all(i.rows_not_indexed == 0 for i in db.list_indexes("t"))
 
 
 # -- what writes promise beside a deleted branch, and while they wait ------------------------------

@@ -6,8 +6,16 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from pennon.errors import CommitConflict, NamespaceNotFound, StorageError, TableNotFound
+from pennon.errors import (
+    CommitConflict,
+    DeadlineExceeded,
+    IndexNotFound,
+    NamespaceNotFound,
+    StorageError,
+    TableNotFound,
+)
 from pennon.namespaces.abc import Id, IdLike, TableInfo
 from pennon.namespaces.directory import DirectoryNamespace
 from pennon.namespaces.names import parse_id, show_id
@@ -21,6 +29,7 @@ from pennon.storage._lance.optimize import Compacted, compact, remove_old
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds
 from pennon.storage._lance.recover import recover_catalog, recover_table
+from pennon.storage.abc.indexes import IndexProgress, Progress
 from pennon.storage.abc.maintenance import (
     WEEK,
     Finding,
@@ -70,8 +79,9 @@ class LanceMaintenance(LanceIndexes, Maintenance):
                 self._prove(place)
             # First, because what a segment covers is joined with nothing else.
             if indexes and not dry_run and end.remaining:
-                rebuilt = finish_rebuilds(place, COMMIT_SECONDS)
-                updated = tuple(i.name for i in self.update_indexes(table, branch=branch))
+                on_time = None if deadline is None else partial(_check_time, end)
+                rebuilt = finish_rebuilds(place, COMMIT_SECONDS, on_time)
+                updated = tuple(self._updated(table, branch, end, on_time))
             if compaction:
                 done = compact(place, end, dry_run=dry_run)
             if retain is not None and (dry_run or end.remaining):
@@ -98,6 +108,22 @@ class LanceMaintenance(LanceIndexes, Maintenance):
             notes_removed=notes,
             seconds=time.monotonic() - started,
         )
+
+    def _updated(
+        self, table: IdLike, branch: str, end: Deadline, on_time: Progress | None
+    ) -> Iterator[str]:
+        """Update the indexes until time is up; yield their names."""
+        for index in self.list_indexes(table, branch=branch):
+            if not end.remaining:
+                return
+            try:
+                done = self.update_indexes(table, [index.name], progress=on_time, branch=branch)
+            except IndexNotFound:
+                # Dropped by a rival.
+                continue
+            except DeadlineExceeded:
+                return
+            yield from (i.name for i in done)
 
     def recover(
         self, id: IdLike = (), *, alone: bool = False, dry_run: bool = False
@@ -174,6 +200,10 @@ class LanceMaintenance(LanceIndexes, Maintenance):
         for table in swept.dropped:
             what = "the name was claimed and no table was written; given up"
             yield Finding(kind="create", table=table, branch=MAIN, what=what, resolved=not dry_run)
+
+
+def _check_time(end: Deadline, _: IndexProgress) -> None:
+    end.check("an index was being updated")
 
 
 def _unreadable(table: Id, error: StorageError) -> Finding:

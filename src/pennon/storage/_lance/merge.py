@@ -171,7 +171,7 @@ def _fill(place: Place, head: lance.LanceDataset, source: pa.Table, asked: Asked
     write = asked.write(source.num_rows)
     indexes = planned(place, head, schema)
     if indexes.kept:
-        mark(place, write, head.version + 1)
+        mark(place, write, head.version + 1, asked.durability)
     return Attempt(
         LanceOperation.Overwrite(schema, fragments),
         write,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pennon.errors import (
     ColumnNotFound,
+    DeadlineExceeded,
     IndexAlreadyExists,
     InvalidInput,
     PennonError,
@@ -23,11 +24,13 @@ from pennon.errors import (
 from pennon.storage._indexing import field_of, from_parameters
 from pennon.storage._lance.building import definition
 from pennon.storage._lance.commit import Asked
+from pennon.storage._lance.durability import keep_files
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.history import INDEXES, Write, uuid_of
 from pennon.storage._lance.indexes import Named, create, describe
 from pennon.storage._lance.places import Place
-from pennon.storage.abc.types import CommitReceipt
+from pennon.storage.abc.indexes import Progress
+from pennon.storage.abc.types import CommitReceipt, Durability
 
 if TYPE_CHECKING:
     import lance
@@ -75,9 +78,9 @@ def planned(place: Place, like: lance.LanceDataset, schema: pa.Schema) -> Rebuil
     return Rebuild(tuple(kept), tuple(dropped))
 
 
-def mark(place: Place, write: Write, version: int) -> None:
+def mark(place: Place, write: Write, version: int, durability: Durability) -> None:
     """Leave a note that a write is about to make a version whose indexes are to be built."""
-    place.store().put(_note(write, version), b"")
+    place.store().put(_note(write, version), b"", durability=durability)
 
 
 def _note(write: Write, version: int) -> str:
@@ -100,15 +103,23 @@ def unfinished(place: Place, before: datetime) -> bool:
     return any(meta.modified <= before for meta in place.store().list(_NOTES))
 
 
-def finish_rebuilds(place: Place, seconds: float) -> tuple[str, ...]:
+def finish_rebuilds(
+    place: Place, seconds: float, progress: Progress | None = None
+) -> tuple[str, ...]:
     """Build the indexes that overwrites of killed processes left to be built.
+
+    They are on the disk afterwards: nobody knows any more what the overwrites had promised.
 
     Args:
         place: The branch of a table.
         seconds: How long to try to commit each.
+        progress: Called now and then; may raise ``DeadlineExceeded`` to leave the rest for later.
 
     Returns:
         The names of those that are there now.
+
+    Raises:
+        StorageError: The disk failed.
     """
     built: list[str] = []
     for note in [meta.key for meta in place.store().list(_NOTES)]:
@@ -118,13 +129,17 @@ def finish_rebuilds(place: Place, seconds: float) -> tuple[str, ...]:
             continue
         if uuid in _writes_of(place, version):
             asked = Asked("finish", f"finish-{version}", repeated=False, seconds=seconds)
-            built += _build(place, version, asked, note)
+            built += _build(place, version, asked, note, progress)
         else:
             place.store().delete(note)
+    if built:
+        keep_files(place, place.open().version)
     return tuple(built)
 
 
-def _build(place: Place, version: int, asked: Asked, note: str) -> tuple[str, ...]:
+def _build(
+    place: Place, version: int, asked: Asked, note: str, progress: Progress | None = None
+) -> tuple[str, ...]:
     """Build what a version is to have, on the newest one; the note goes when nothing is left."""
     built: list[str] = []
     finished = True
@@ -137,9 +152,12 @@ def _build(place: Place, version: int, asked: Asked, note: str) -> tuple[str, ..
             message=None,
         )
         try:
-            create(place, mine, named, None, replace=False)
+            create(place, mine, named, progress, replace=False)
         except IndexAlreadyExists:
             pass
+        except DeadlineExceeded:
+            finished = False
+            break
         except (ColumnNotFound, InvalidInput):
             # A rival has replaced the columns since; its own overwrite says what became of it.
             continue

@@ -117,7 +117,7 @@ def _put(
         write = asked.write(rows, deleted=gone)
         indexes = planned(place, new.like or head, new.schema)
         if indexes.kept:
-            mark(place, write, head.version + 1)
+            mark(place, write, head.version + 1, asked.durability)
         return Attempt(
             LanceOperation.Overwrite(new.schema, new.fragments),
             write,

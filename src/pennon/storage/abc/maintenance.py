@@ -114,8 +114,8 @@ class Maintenance(abc.ABC):
             alone: The caller knows that nobody else uses the table: any ``retain`` is good, but in
                 a bucket nothing is removed that was the newest version ten seconds ago.
             branch: The branch; no other one is changed.
-            deadline: Seconds after which nothing more is begun; no limit if None. What was done by
-                then stays done.
+            deadline: Seconds after which nothing more is begun, and an index that is being built is
+                given up; no limit if None. What was done by then stays done.
             dry_run: Change nothing, only say what would be done. What a rewrite or a removal would
                 come to is an estimate.
 
