@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,6 +79,8 @@ class VersionCases(StorageCases):
         deleted, appended, created = self.reopen(backend).versions("t")
         assert [v.version for v in (deleted, appended, created)] == [3, 2, 1]
         assert [v.operation for v in (deleted, appended, created)] == ["delete", "append", "create"]
+        assert all(str(v.writer).endswith(f":{os.getpid()}") for v in (deleted, appended, created))
+        assert created.writer == appended.writer == deleted.writer
         assert created.write_ids == ("load",)
         assert appended.write_ids == ("more",)
         assert (appended.message, created.message) == ("one more", None)

@@ -33,6 +33,7 @@ from pennon.namespaces.abc import Id
 from pennon.namespaces.newest import transaction_of
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
+from pennon.storage._writer import writer
 from pennon.storage.abc.types import CommitReceipt
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INDEXES",
     "MESSAGE",
+    "WRITER",
     "Write",
     "bar",
     "data_files",
@@ -56,6 +58,8 @@ __all__ = [
 
 MESSAGE = "__lance_commit_message"
 """The property that holds what the writer says of a commit, for every Lance tool."""
+WRITER = "pennon.writer"
+"""The property that holds who made a commit."""
 INDEXES = "pennon.indexes"
 """The property of an overwrite that holds which indexes are built anew, and which are dropped."""
 _KIND = uuid.UUID("0f5c9bb2-3d0b-5a0e-9a39-6d4f6f0f7a11")
@@ -108,7 +112,7 @@ class Write:
         """Return what its transaction carries."""
         done = [self.rows_inserted, self.rows_updated, self.rows_deleted, self.at]
         said = {} if self.message is None else {MESSAGE: self.message}
-        return {self.key: json.dumps(done), **said}
+        return {self.key: json.dumps(done), WRITER: writer(), **said}
 
     def receipt(
         self, table: Id, branch: str, version: int, said: Mapping[str, str]

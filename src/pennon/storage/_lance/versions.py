@@ -12,7 +12,7 @@ from pennon.errors import VersionNotFound
 from pennon.retry import Deadline
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.errors import translated
-from pennon.storage._lance.history import MESSAGE, undone
+from pennon.storage._lance.history import MESSAGE, WRITER, undone
 from pennon.storage._lance.lanes import lane_of
 from pennon.storage._lance.manifests import said, versions_of
 from pennon.storage._lance.places import Place, committed_at
@@ -108,6 +108,7 @@ def _told(version: int, properties: dict[str, str]) -> VersionInfo | None:
         rows_inserted=sum(d[0] for d in done),
         rows_updated=sum(d[1] for d in done),
         rows_deleted=sum(d[2] for d in done),
+        writer=properties.get(WRITER),
         write_ids=tuple(n[2] for n in named),
         message=properties.get(MESSAGE),
     )

@@ -26,6 +26,7 @@ from pennon.namespaces.names import parse_id, show_id
 from pennon.retry import Deadline
 from pennon.storage._indexing import field_of
 from pennon.storage._memory.lineage import Lineage
+from pennon.storage._writer import writer
 from pennon.storage.abc.branches import TagInfo
 from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.abc.versions import VersionInfo
@@ -220,6 +221,7 @@ class MemoryTable:
             rows_inserted=rows,
             rows_updated=updated,
             rows_deleted=deleted,
+            writer=writer(),
             write_ids=(write_id,),
             message=message,
         )

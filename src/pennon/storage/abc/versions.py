@@ -35,6 +35,9 @@ class VersionInfo:
     """None if the writer did not say; so are the other two."""
     rows_updated: int | None = None
     rows_deleted: int | None = None
+    writer: str | None = None
+    """Who made it: the user, machine and process, such as ``"ada@host:4711"``. None if pennon did
+    not make it, and for compactions and the first version of a branch."""
     write_ids: tuple[str, ...] = ()
     """Of the writes in it: none if pennon did not make it, several if appends were grouped."""
     message: str | None = None
