@@ -164,6 +164,7 @@ class _Commit:
 
     def run(self, deadline: Deadline, handle: lance.LanceDataset | None) -> CommitReceipt:
         """Try until it is committed, or surely not; else its fate is unknown."""
+        self._deadline = deadline
         try:
             return self._tries(deadline, handle)
         except PennonError:
@@ -290,12 +291,15 @@ class _Commit:
             raise _Refused(
                 Crowded(f"Some writes to {self._place.name} may be under way elsewhere.")
             )
-        later = handle
-        if isinstance(attempt.operation, LanceOperation.Append):
-            later = bar(self._place, handle)
-        if search(self._place, write, later, since) is not None:
-            raise self._made_elsewhere()
-        return later
+
+        def look(base: int, head: lance.LanceDataset) -> None:
+            if search(self._place, write, head, {base}) is not None:
+                raise self._made_elsewhere()
+
+        look(min(since), handle)
+        if not isinstance(attempt.operation, LanceOperation.Append):
+            return handle
+        return bar(self._place, handle, self._deadline, look)
 
     def _made_elsewhere(self) -> _Refused:
         name, asked = self._place.name, self._asked

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from pennon.errors import (
 )
 from pennon.namespaces.abc import Id
 from pennon.namespaces.newest import transaction_of
+from pennon.retry import Backoff, Deadline
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage._writer import writer
@@ -267,21 +268,43 @@ def _fence(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
     return _idle(place, head, LanceOperation.Append([]))
 
 
-def bar(place: Place, head: lance.LanceDataset) -> lance.LanceDataset:
-    """Take the version after ``head`` with a commit that no write made on an older one can follow.
+def bar(
+    place: Place,
+    head: lance.LanceDataset,
+    deadline: Deadline,
+    look: Callable[[int, lance.LanceDataset], None] | None = None,
+) -> lance.LanceDataset:
+    """Make a version that no write made on an older one can follow, and return it.
 
-    It changes nothing either: it says that all columns are written anew, which to Lance excludes
-    every other change, as it does when a column is added. A return to an old version is the
-    exception: that follows everything.
+    It changes nothing: it says that all columns are written anew, which to Lance excludes every
+    other change, as it does when a column is added. A return to an old version is the exception:
+    that follows everything. It cannot follow others either, so on a busy table it waits for a gap.
+
+    Args:
+        place: The table.
+        head: The newest version.
+        deadline: When to give up.
+        look: Called with a version and a newer one when others were faster; may raise.
 
     Raises:
-        CommitConflict: Somebody else took it.
+        CommitConflict: There was no gap.
     """
     from lance import LanceOperation
 
-    with translated(place.name, place.secrets):
-        fragments = [f.metadata for f in head.get_fragments()]
-        return _idle(place, head, LanceOperation.Merge(fragments, head.lance_schema))
+    lost = CommitConflict(f"{place.name} was busy until the deadline.", table=place.info.id)
+    for _ in Backoff(base=0.001, cap=0.05, attempts=10_000).tries(deadline):
+        with translated(place.name, place.secrets):
+            fragments = [f.metadata for f in head.get_fragments()]
+            operation = LanceOperation.Merge(fragments, head.lance_schema)
+        try:
+            return _idle(place, head, operation)
+        except CommitConflict as conflict:
+            lost = conflict
+        newer = place.open(to_write=True)
+        if look is not None:
+            look(head.version, newer)
+        head = newer
+    raise lost
 
 
 def _idle(place: Place, head: lance.LanceDataset, operation: Any) -> lance.LanceDataset:

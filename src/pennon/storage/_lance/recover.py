@@ -23,7 +23,7 @@ from pennon.errors import (
     ObjectNotFound,
     VersionNotFound,
 )
-from pennon.retry import Backoff, Deadline
+from pennon.retry import Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
 from pennon.storage._lance.commit import Asked
 from pennon.storage._lance.errors import translated
@@ -37,8 +37,6 @@ from pennon.storage.abc.maintenance import Finding
 from pennon.storage.refs import MAIN
 
 if TYPE_CHECKING:
-    import lance
-
     from pennon.objects.abc import ObjectMeta, ObjectStore
 
 __all__ = ["recover_catalog", "recover_table"]
@@ -205,7 +203,9 @@ def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Findin
     while oldest - 1 in known:
         oldest -= 1
     never = {k: n for k, n in notes.items() if k not in there and min(n.values()) + 1 >= oldest}
-    head = None if dry_run or not never else _barred(place)
+    # A process that stalled for so long may still be about to commit, and nobody else would know.
+    end = Deadline.after(_SECONDS, _SECONDS)
+    head = bar(place, place.open(), end) if never and not dry_run else None
     for key, found in never.items():
         operation, _, write_id = key.removeprefix("pennon.").partition(":")
         what = f"the {operation} {write_id!r} was tried and never committed"
@@ -214,17 +214,6 @@ def _writes(place: Place, before: datetime, *, dry_run: bool) -> Iterator[Findin
         elif search(place, Write(operation, write_id), head, found.values()) is None:
             forget(place, found)
             yield _found(place, "note", f"{what}; forgotten", resolved=True)
-
-
-def _barred(place: Place) -> lance.LanceDataset | None:
-    """Return a version after which nothing that was tried before can be committed; None if busy.
-
-    A process that stalled for so long may still be about to, and nobody else would know then.
-    """
-    for _ in Backoff().tries(Deadline.after(_SECONDS, _SECONDS)):
-        with contextlib.suppress(Conflict):
-            return bar(place, place.open())
-    return None
 
 
 def _history(place: Place) -> list[_Commit]:
