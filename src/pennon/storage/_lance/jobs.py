@@ -87,7 +87,10 @@ def _now(namespace: Namespace, place: Place) -> Place | None:
     """Return a place as the catalog describes it now; None if it leads elsewhere."""
     try:
         info = namespace.describe_table(place.info.id)
-        return Place.of(namespace, info) if info.location == place.info.location else None
+        if info.location != place.info.location:
+            return None
+        # A bucket may want other credentials by now.
+        return Place.of(namespace, info) if place.uri.is_bucket else place
     except PennonError:
         return None  # What it is, the caller's own look will tell.
 
