@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import uuid
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -59,23 +60,43 @@ def test_at_the_same_moment(root: TestRoot, racers: Racers, race_rounds: int) ->
             check_made_once(db, kind, table, [o.value for o in outcomes])
 
 
-@pytest.mark.timeout(300)
-def test_a_process_that_stalls_as_it_commits(root: TestRoot) -> None:
+@pytest.fixture
+def stalling() -> Iterator[Connection]:
     spawn = multiprocessing.get_context("spawn")
     pipe, theirs = spawn.Pipe()
     process = spawn.Process(target=twin_workers.stall, args=(theirs,), daemon=True)
     process.start()
-    db = kept(root)
-    for kind in kinds(root):
-        stocked(db, kind)
-        pipe.send((root, kind, kind))
-        assert pipe.recv() == "stalled"
-        mine = twin_workers.write(1, root, kind, kind)
-        pipe.send("go on")
-        check_made_once(db, kind, kind, [mine, pipe.recv()])
+    yield pipe
     pipe.close()
     process.join(30)
     assert process.exitcode == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_process_that_stalls_as_it_commits(root: TestRoot, stalling: Connection) -> None:
+    db = kept(root)
+    for kind in kinds(root):
+        stocked(db, kind)
+        stalling.send((root, kind, kind))
+        assert stalling.recv() == "stalled"
+        mine = twin_workers.write(1, root, kind, kind)
+        stalling.send("go on")
+        check_made_once(db, kind, kind, [mine, stalling.recv()])
+
+
+@pytest.mark.timeout(300)
+def test_a_process_that_stalls_until_its_note_is_forgotten(
+    local_root: str, stalling: Connection
+) -> None:
+    root = TestRoot(local_root)
+    db = kept(root)
+    stocked(db, "t")
+    stalling.send((root, "t", "append"))
+    assert stalling.recv() == "stalled"
+    assert [f.kind for f in db.recover(alone=True).findings] == ["note"]
+    mine = twin_workers.write(1, root, "t", "append")
+    stalling.send("go on")
+    check_made_once(db, "append", "t", [mine, stalling.recv()])
 
 
 @pytest.mark.timeout(300)
