@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import counted
 import numpy as np
 import pyarrow as pa
 
@@ -377,26 +378,31 @@ def check(found: object, expected: object) -> None:
 def requests(roots: dict[str, TestRoot]) -> Measures:
     """Count the requests of one warm call, by what it does and library."""
     works: dict[str, Callable[[Library, int], object]] = {
-        "table_exists": lambda db, _: db.exists("counted"),
-        "scan": lambda db, _: db.scan("counted"),
-        "lookup by key": lambda db, n: db.lookup("counted", n),
-        "append": lambda db, n: db.append("counted", rows(5000 + n, 1)),
-        "upsert of a new key": lambda db, n: db.upsert("counted", rows(6000 + n, 1)),
-        "upsert of a known key": lambda db, n: db.upsert("counted", rows(n, 1)),
-        "delete": lambda db, n: db.delete("counted", 100 + n),
+        "table_exists": lambda db, _: db.exists(counted.TABLE),
+        "scan": lambda db, _: db.scan(counted.TABLE),
+        "lookup by key": lambda db, n: db.lookup(counted.TABLE, n),
+        "append": lambda db, n: db.append(counted.TABLE, rows(5000 + n, 1)),
+        "upsert of a new key": lambda db, n: db.upsert(counted.TABLE, rows(6000 + n, 1)),
+        "upsert of a known key": lambda db, n: db.upsert(counted.TABLE, rows(n, 1)),
+        "delete": lambda db, n: db.delete(counted.TABLE, 100 + n),
     }
-    found: Measures = {what: {} for what in works}
+    found: Measures = {}
     for name, make in LIBRARIES.items():
         with RecordingProxy(roots[name].endpoint) as proxy:
             library = make(roots[name].via(proxy.endpoint))
-            library.create("counted", rows(0, 1000))
-            library.index("counted")
-            for what, work in works.items():
-                work(library, 1)
-                work(library, 2)
-                proxy.clear()
-                work(library, 3)
-                found[what][name] = proxy.count()
+            library.create(counted.TABLE, rows(0, 1000))
+            library.index(counted.TABLE)
+            library.create(counted.SMALL, rows(0, 10))
+            library.append(counted.SMALL, rows(10, 10))
+            library.create(counted.VECTORS, counted.vectors(rows(0, 300)))
+            others = counted.WORKS[name](library, rows(0, 10))
+            for what in [*works, *others]:
+                for turn in (1, 2, 3):
+                    if what.startswith("optimize"):
+                        library.append(counted.SMALL, rows(100 * turn, 10))
+                    proxy.clear()
+                    works[what](library, turn) if what in works else others[what](turn)
+                found.setdefault(what, {})[name] = proxy.count()
     return found
 
 

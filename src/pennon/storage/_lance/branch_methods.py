@@ -9,6 +9,7 @@ from pennon.errors import TableNotFound
 from pennon.namespaces.abc import IdLike
 from pennon.storage._lance.base import LanceBase
 from pennon.storage._lance.branches import create_branch, delete_branch, list_branches
+from pennon.storage._lance.named import named
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.tags import create_tag, delete_tag, list_tags, move_tag
 from pennon.storage.abc.branches import Branches, BranchInfo, TagInfo
@@ -76,6 +77,9 @@ class LanceBranches(LanceBase, Branches):
         """List the tags; see :meth:`StorageBackend.list_tags`."""
         with self._kept(table) as place:
             return list_tags(place)
+
+    def _pins(self, table: IdLike) -> list[str]:
+        return named(self._place(table))
 
     @contextlib.contextmanager
     def _kept(self, table: IdLike) -> Generator[Place]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
 
 from pennon.errors import CommitConflict
 from pennon.retry import Backoff, Deadline
@@ -14,7 +15,7 @@ from pennon.storage.refs import MAIN
 if TYPE_CHECKING:
     import lance
 
-__all__ = ["on_names"]
+__all__ = ["named", "on_names"]
 
 T = TypeVar("T")
 _SECONDS = 30.0
@@ -41,3 +42,14 @@ def on_names(place: Place, call: Callable[[lance.LanceDataset], T]) -> T:
         f"There was no time to read the branches and tags of {main.name}; retry.",
         table=main.info.id,
     )
+
+
+def named(place: Place) -> list[str]:
+    """Return the names of all branches and tags of a table, for people: what Lance has for each."""
+    refs = f"{place.on(MAIN).base}/_refs"
+    return [
+        f"{what} {unquote(meta.key.removeprefix(f'{refs}/{kind}/').removesuffix('.json'))}"
+        for what, kind in (("branch", "branches"), ("tag", "tags"))
+        for meta in sorted(place.above.list(f"{refs}/{kind}"), key=lambda meta: meta.key)
+        if meta.key.endswith(".json")
+    ]

@@ -336,8 +336,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         check_flags(missing_ok=missing_ok, force=force)
         if not force:
             try:
-                pins = [f"branch {b.name}" for b in self.list_branches(table)]
-                pins += [f"tag {t.name}" for t in self.list_tags(table)]
+                pins = self._pins(table)
             except TableNotFound:
                 pins = []
             if pins:
@@ -347,6 +346,11 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
                     table=id,
                 )
         self.namespace.drop_table(id, missing_ok=missing_ok)
+
+    def _pins(self, table: IdLike) -> list[str]:
+        """Return what keeps a table from being dropped, for people."""
+        branches = [f"branch {b.name}" for b in self.list_branches(table)]
+        return branches + [f"tag {t.name}" for t in self.list_tags(table)]
 
     def _full(self, table: IdLike) -> Id:
         return self._within + parse_id(table, what="table")
