@@ -45,6 +45,9 @@ WRITES: dict[str, Call] = {
     "update indexes": lambda db, t, **o: db.update_indexes(t, **o),
     "metadata": lambda db, t, **o: db.update_metadata(t, {"k": "v"}, **o),
     "create": lambda db, t, **o: db.create_table(f"{t} new", NEW, **o),
+    "create, overwriting": lambda db, t, **o: db.create_table(
+        f"{t} new", NEW, mode="overwrite", **o
+    ),
     "create or overwrite": lambda db, t, **o: db.create_table(t, NEW, mode="overwrite", **o),
 }
 
