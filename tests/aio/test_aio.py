@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from pennon.aio import AsyncStorageBackend, BatchStream
 from pennon.errors import (
     InvalidOption,
     InvalidState,
+    Unsupported,
 )
 
 
@@ -387,6 +389,22 @@ def test_table_objects(memory_root: str) -> None:
             assert docs.at(version=2).version == 2
             assert docs.as_of is None
             assert repr(docs.on("exp")) == "<async <pennon table docs (exp)>>"
+
+    run(main)
+
+
+def test_what_stays_in_its_process_says_so(memory_root: str) -> None:
+    async def main() -> None:
+        async with pennon.aio.open(memory_root) as db:
+            await db.create_table("t", [{"id": 1, "s": "a"}])
+            for thing in (db, db.table("t"), db.namespace):
+                with pytest.raises(Unsupported, match="stays in its process"):
+                    pickle.dumps(thing)
+            stream = db.scan("t")
+            assert "not open yet" in repr(stream)
+            assert "id, s" in repr(await stream)
+            await stream.aclose()
+            assert "closed" in repr(stream)
 
     run(main)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from pennon.errors import Unsupported
 
 if TYPE_CHECKING:
     from pennon.aio._bridge import Bridge
@@ -13,7 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBackendBase", "AsyncNamespaceBase", "AsyncTableBase"]
 
 
-class AsyncBackendBase:
+class _WithThreads:
+    """What cannot travel to another process."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise Unsupported(
+            f"An {type(self).__name__} stays in its process, with its threads; call "
+            "pennon.aio.open in the other one."
+        )
+
+
+class AsyncBackendBase(_WithThreads):
     """A backend and its threads."""
 
     __slots__ = ("_backend", "_bridge")
@@ -23,7 +37,7 @@ class AsyncBackendBase:
         self._bridge = bridge
 
 
-class AsyncTableBase:
+class AsyncTableBase(_WithThreads):
     """A table object and the threads of its backend."""
 
     __slots__ = ("_bridge", "_table")
@@ -33,7 +47,7 @@ class AsyncTableBase:
         self._bridge = bridge
 
 
-class AsyncNamespaceBase:
+class AsyncNamespaceBase(_WithThreads):
     """A catalog and the threads of the backend over it."""
 
     __slots__ = ("_bridge", "_namespace")

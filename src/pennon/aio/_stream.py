@@ -45,6 +45,11 @@ class BatchStream:
         self._is_closed = False
         self._guard = threading.Lock()
 
+    def __repr__(self) -> str:
+        columns = None if self._schema is None else ", ".join(self._schema.names)
+        state = "closed" if self._is_closed else columns or "not open yet"
+        return f"<async stream of record batches: {state}>"
+
     @property
     def schema(self) -> pa.Schema:
         """The columns; of a stream that is open.

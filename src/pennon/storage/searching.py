@@ -283,7 +283,7 @@ def check_finite(name: str, values: Any) -> np.ndarray[Any, Any]:
     except (OverflowError, TypeError, ValueError) as error:
         raise InvalidInput(f"{name} must be numbers, not {type(values).__name__}.") from error
     if not np.isfinite(found).all():
-        raise InvalidInput(f"{name} holds NaN or an infinite number; nothing is near that.")
+        raise InvalidInput(f"{name} holds None, NaN or an infinite number; nothing is near that.")
     return found
 
 

@@ -49,7 +49,8 @@ class ReadsOfTable(TableBase):
                 order.
             order_by: Names of columns, each alone or as ``(name, "desc")``; NULL comes last, NaN is
                 the greatest number, and rows that are equal in all of them come in any order. Empty
-                for the order of the table, which only rewriting it changes.
+                for the order in which rows are stored, where those that an upsert or a compaction
+                wrote again may have moved.
             with_row_id: Whether to add a last column ``_rowid``: a number that no other row of this
                 version has.
             batch_size: Rows of a batch at most; None for what is fast.

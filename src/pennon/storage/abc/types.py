@@ -80,8 +80,8 @@ class ScanRequest:
     """Rows to leave out at the start: of those that satisfy the filter, in their order."""
     order_by: str | Order = field(default=(), kw_only=True)
     """Names of columns, each alone or as ``(name, "desc")``; NULL comes last, NaN is the greatest
-    number, and rows that are equal in all of them come in any order. Empty for the order of the
-    table, which only rewriting it changes."""
+    number, and rows that are equal in all of them come in any order. Empty for the order in which
+    rows are stored, where those that an upsert or a compaction wrote again may have moved."""
     with_row_id: bool = field(default=False, kw_only=True)
     """Whether to add a last column ``_rowid``: a number that no other row of this version has."""
     batch_size: int | None = field(default=None, kw_only=True)
