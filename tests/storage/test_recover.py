@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ from workers import kept
 import pennon
 from pennon.errors import Corrupt, OutcomeUnknown
 from pennon.storage._lance import lanes, upserts
+from pennon.storage._lance.places import Place
 from pennon.storage.abc import StorageBackend
 from pennon.testing.services import TestRoot
 
@@ -274,6 +276,90 @@ def test_a_newest_version_that_the_disk_has_torn(
     assert again.scan(request).read_all().num_rows == 2
     assert again.write("t", [{"id": 4}], branch=branch).version == last.version + 1
     assert len(list((folder / "_pennon" / "torn").iterdir())) == 1
+
+
+@pytest.mark.parametrize("branch", ["main", "b"])
+@pytest.mark.parametrize("kept_bytes", [None, 0, 20])
+def test_data_that_the_disk_has_cut_below_whole_manifests(
+    tmp_path: Path, branch: str, kept_bytes: int | None
+) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 1}], durability="disk")
+    db.create_branch("t", "b")
+    db.write("t", [{"id": 2}], durability="disk", branch=branch)
+    place = Path(db.namespace.describe_table("t").location)
+    folder = place if branch == "main" else place / "tree" / branch
+    before = {*(folder / "data").iterdir()}
+    db.write("t", [{"id": 3}], branch=branch, write_id="again")
+    (lost,) = {*(folder / "data").iterdir()} - before
+    db.write("t", [{"id": 4}, {"id": 5}], branch=branch)
+    size = lost.stat().st_size
+    if kept_bytes is None:
+        lost.unlink()
+    else:
+        lost.write_bytes(lost.read_bytes()[:kept_bytes])
+
+    there = {*(folder / "_versions").iterdir()}
+    (seen,) = db.recover("t", dry_run=True).findings
+    assert (seen.kind, seen.branch, seen.resolved) == ("version", branch, False)
+    assert {*(folder / "_versions").iterdir()} == there
+    (done,) = db.recover("t").findings
+    assert (done.kind, done.branch, done.resolved) == ("version", branch, True)
+    assert (f"{kept_bytes} of {size} bytes" if kept_bytes is not None else "missing") in done.what
+    assert "has 2 rows where there were 5; 2 put aside" in done.what
+    assert [f.kind for f in db.recover(alone=True).findings] == ["note"]
+    assert db.recover(alone=True).findings == ()
+    again = pennon.open(tmp_path)
+    request = pennon.ScanRequest("t", branch=branch)
+    assert again.scan(request).read_all().num_rows == 2
+    # Whoever repeats a write by its id brings it back.
+    repeated = again.write("t", [{"id": 3}], branch=branch, write_id="again")
+    assert repeated.rows_inserted == 1
+    assert again.scan(request).read_all().num_rows == 3
+    assert len(list((folder / "_pennon" / "torn").iterdir())) == 2
+
+
+def test_rows_that_a_lost_deletion_would_bring_back(tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 1}, {"id": 2}])
+    db.delete_rows("t", "id = 1")
+    (deletions,) = tmp_path.glob("*_t/_deletions/*")
+    deletions.write_bytes(b"")
+    (done,) = db.recover("t").findings
+    assert "has 2 rows where there were 1; 1 put aside" in done.what
+    assert pennon.open(tmp_path).count_rows("t") == 2
+
+
+def test_a_file_that_was_lost_later_is_only_told_of(tmp_path: Path) -> None:
+    """It was there for longer than a loss of power can be to blame for."""
+    db = pennon.open(tmp_path)
+    db.create_table("t", [{"id": 0}])
+    db.write("t", [{"id": 1}])
+    (place,) = tmp_path.glob("*_t")
+    newest = min((place / "_versions").glob("*.manifest"))
+    long_ago = time.time() - 2 * 3600
+    os.utime(newest, (long_ago, long_ago))
+    db.write("t", [{"id": 2}])
+    (lost,) = lance.dataset(str(place), version=2).get_fragments()[1].metadata.files
+    (place / "data" / lost.path).unlink()
+    there = sorted((place / "_versions").iterdir())
+    (seen,) = db.recover("t").findings
+    assert (seen.kind, seen.resolved) == ("version", False)
+    assert "version 1 is whole; put the file back, or call rollback_table" in seen.what
+    assert sorted((place / "_versions").iterdir()) == there
+    db.rollback_table("t", 1)
+    assert db.recover("t").findings == ()
+    assert db.count_rows("t") == 1
+
+
+def test_a_file_that_is_gone_from_a_bucket_is_only_told_of(s3_root: TestRoot) -> None:
+    _, db = stocked(s3_root)
+    place = Place.of(db.namespace, db.namespace.describe_table("t"))
+    names = [m.key for m in place.store().list("data")]
+    place.store().delete(names[0])
+    (seen,) = db.recover("t").findings
+    assert (seen.kind, seen.resolved) == ("version", False)
+    assert f"{names[0]} is missing" in seen.what
 
 
 @pytest.mark.parametrize("what", ["_versions/*.manifest", "data/*.lance"])

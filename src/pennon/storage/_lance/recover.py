@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pennon.errors import (
     Conflict,
-    Corrupt,
     DuplicateKey,
     NotFound,
-    ObjectNotFound,
-    VersionNotFound,
 )
 from pennon.retry import Deadline
 from pennon.storage._lance.branches import abandoned, list_branches, settle_abandoned
@@ -33,18 +29,14 @@ from pennon.storage._lance.notes import forget, tried
 from pennon.storage._lance.places import Place
 from pennon.storage._lance.rebuilds import finish_rebuilds, unfinished
 from pennon.storage._lance.repair import Intent, has_twins, intent_of, repaired
+from pennon.storage._lance.torn import cut, torn
 from pennon.storage.abc.maintenance import Finding
 from pennon.storage.refs import MAIN
-
-if TYPE_CHECKING:
-    from pennon.objects.abc import ObjectMeta, ObjectStore
 
 __all__ = ["recover_catalog", "recover_table"]
 
 _AT_ONCE = 8
 _SECONDS = 60.0
-_LAST = 2**64 - 1
-_NUMBERED = re.compile(r"/\d+\.manifest$")
 _KINDS = ("merge", "append")
 """The operations that may insert rows by their key."""
 
@@ -58,18 +50,23 @@ def recover_table(place: Place, before: datetime, *, dry_run: bool) -> Iterator[
         dry_run: Change nothing.
     """
     main = place.on(MAIN)
-    torn = _torn_of(main, dry_run=dry_run)
-    yield from torn
-    if torn and dry_run:
+    lost = _torn_of(main, dry_run=dry_run)
+    yield from lost
+    if lost and dry_run:
         # Nothing else can be read until that is put right.
         return
     yield from _branches(main, before, dry_run=dry_run)
     for name in (MAIN, *(b.name for b in list_branches(main))):
         with contextlib.suppress(NotFound):
             at = place.on(name)
-            torn = [] if name == MAIN else _torn_of(at, dry_run=dry_run)
-            yield from torn
-            if torn and dry_run:
+            lost = [] if name == MAIN else _torn_of(at, dry_run=dry_run)
+            if not (lost and dry_run):
+                lost += [
+                    _found(at, "version", what, resolved=resolved)
+                    for what, resolved in cut(at, dry_run=dry_run)
+                ]
+            yield from lost
+            if not all(found.resolved for found in lost):
                 continue
             yield from _writes(at, before, dry_run=dry_run)
             yield from _indexes(at, before, dry_run=dry_run)
@@ -91,7 +88,7 @@ def recover_catalog(catalog: Place, *, dry_run: bool) -> Iterator[Finding]:
         with translated(catalog.name, catalog.secrets):
             handle.to_table()
 
-    for what in _torn(catalog, read, dry_run=dry_run):
+    for what in torn(catalog, read, dry_run=dry_run):
         yield Finding(
             kind="version",
             table=None,
@@ -102,61 +99,8 @@ def recover_catalog(catalog: Place, *, dry_run: bool) -> Iterator[Finding]:
 
 
 def _torn_of(place: Place, *, dry_run: bool) -> list[Finding]:
-    torn = _torn(place, place.open, dry_run=dry_run)
-    return [_found(place, "version", what, resolved=not dry_run) for what in torn]
-
-
-def _torn(place: Place, read: Callable[[int], object], *, dry_run: bool) -> Iterator[str]:
-    """Put manifests at the end of the history aside that cannot be read; say which.
-
-    However young: a writer gives a manifest its name when it is whole.
-    """
-    if place.uri.scheme != "file":
-        return
-    while manifests := _manifests(place):
-        newest = manifests[-1]
-        try:
-            # By its number, since what this process remembers of the newest one may be whole.
-            read(_version(newest))
-        except VersionNotFound:
-            return
-        except Corrupt:
-            if [m.key for m in _manifests(place)[-1:]] != [newest.key]:
-                # It is not the newest one any more, and may have been removed while it was read.
-                continue
-            if len(manifests) == 1:
-                raise
-        else:
-            return
-        if dry_run or _put_aside(place.store(), newest):
-            yield f"version {_version(newest)} was not kept whole by the disk; put aside"
-        if dry_run:
-            return
-
-
-def _manifests(place: Place) -> list[ObjectMeta]:
-    """Return the manifests of the history, the oldest first."""
-    # Lance names versions apart from the history, which it calls detached, by other names.
-    found = (m for m in place.store().list("_versions") if _NUMBERED.search(m.key))
-    return sorted(found, key=_version)
-
-
-def _put_aside(store: ObjectStore, manifest: ObjectMeta) -> bool:
-    """Move a manifest out of the history, unless somebody else did."""
-    aside = f"_pennon/torn/{manifest.key.rpartition('/')[2]}"
-    with contextlib.suppress(ObjectNotFound):
-        store.put(aside, store.get(manifest.key).data, durability="disk")
-    now = store.head(manifest.key)
-    if now is None or now.etag != manifest.etag:
-        return False
-    store.delete(manifest.key, "_versions/latest_version_hint.json")
-    return True
-
-
-def _version(manifest: ObjectMeta) -> int:
-    """Return the version whose manifest has this name, in either scheme of naming."""
-    number = int(manifest.key.rpartition("/")[2].removesuffix(".manifest"))
-    return _LAST - number if number > _LAST // 2 else number
+    found = torn(place, place.open, dry_run=dry_run)
+    return [_found(place, "version", what, resolved=not dry_run) for what in found]
 
 
 # -- branches ----------------------------------------------------------------------------------

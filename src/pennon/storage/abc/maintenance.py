@@ -55,7 +55,7 @@ class Finding:
     was never written. ``directory``: files of a table that has no name any more. ``index``: one
     that an overwrite was to build anew. ``key``: rows with one key, left by a merge that did not
     come to its end. ``note``: a write id that was tried and never committed. ``table``: one that
-    cannot be read. ``version``: a newest version that the disk did not keep whole."""
+    cannot be read. ``version``: newest versions that the disk did not keep whole."""
     table: Id | None
     """None for what belongs to no table."""
     branch: str
@@ -135,8 +135,10 @@ class Maintenance(abc.ABC):
         what is left over costs space, or keeps a name busy. The exception is a row that a merge
         inserted beside one that another tool had inserted with the same key: killed before it could
         repair that, it leaves both, until this is called or the merge is repeated with its write
-        id. A loss of power may tear the newest version of a table, or of the catalog on a disk,
-        unless that was written with ``durability="disk"``: then this makes it readable again.
+        id. A loss of power may tear the newest versions of a table, or of the catalog on a disk, or
+        cut the files they name, unless they were written with ``durability="disk"``: then this puts
+        them aside, below ``_pennon/torn``, back to the newest one that is whole. Their rows are not
+        in the table any more, and the finding says how many it has left.
 
         Repeating it is harmless, also at the same time elsewhere. What is younger than an hour is
         left alone, because whoever makes it may still be alive; names that were claimed and never
