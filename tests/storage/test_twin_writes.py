@@ -13,6 +13,10 @@ import twin_workers
 from twin_workers import WRITES, stocked
 from workers import kept
 
+import pennon
+from pennon.retry import Deadline
+from pennon.storage._lance import history
+from pennon.storage._lance.backend import LanceBackend
 from pennon.storage.abc import StorageBackend
 from pennon.testing.races import Racers
 from pennon.testing.services import TestRoot
@@ -115,3 +119,36 @@ def test_appends_that_wait_for_each_other_in_several_processes(
         assert sorted(rows) == list(range(-1, ids))
         for receipts in zip(*(o.value for o in outcomes), strict=True):
             assert all(r == receipts[0] for r in receipts)
+
+
+@pytest.mark.parametrize("branch", ["main", "b"])
+def test_a_bar_changes_nothing(local_root: str, branch: str) -> None:
+    db = pennon.open(local_root)
+    assert isinstance(db, LanceBackend)
+    rows = [{"id": n, "body": f"word {n % 7}", "in": {"a": [n]}} for n in range(300)]
+    db.create_table("t", rows, primary_key="id")
+    db.create_scalar_index("t", "id")
+    db.create_fts_index("t", "body")
+    db.create_branch("t", "b")
+    db.write("t", [{**row, "id": row["id"] + 1000} for row in rows[:5]], branch=branch)
+    db.delete_rows("t", "id < 10", branch=branch)
+    db.update("t", {"body": "'special'"}, "id = 50", branch=branch)
+    place = db._place("t", branch)  # pyright: ignore[reportPrivateUsage]
+
+    def state() -> list[Any]:
+        found = place.open()
+        columns = ["id", "body", "in", "_row_created_at_version", "_row_last_updated_at_version"]
+        scanner = found.scanner(columns=columns, with_row_id=True, with_row_address=True)
+        schema = found.schema
+        return [
+            *(scanner.to_table().to_pylist(), schema, [dict(f.metadata or {}) for f in schema]),
+            *(db.list_indexes("t", branch=branch), found.config()),
+            db.full_text_search("t", "body", "special", k=10, branch=branch).num_rows,
+        ]
+
+    before, head = state(), place.open()
+    after = history.bar(place, head, Deadline.after(10, 10))
+    assert after.version == head.version + 1
+    assert before[-1] == 1
+    assert state() == before
+    assert db.diff("t", head.version, after.version, branch=branch).read_all().num_rows == 0
