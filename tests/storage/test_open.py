@@ -124,3 +124,13 @@ def test_options_that_do_not_fit(local_root: str, memory_root: str) -> None:
         pennon.open(namespace, session=pennon.Session())
     with pytest.raises(InvalidOption):
         pennon.open(namespace, storage_options={})
+
+
+def test_options_and_sessions_of_a_wrong_type(tmp_path: Path) -> None:
+    wrong: Any
+    for wrong in ("x", 3, ["x"], {1: "x"}):
+        with pytest.raises(InvalidOption, match="storage_options="):
+            pennon.open(tmp_path, storage_options=wrong)
+    with pytest.raises(InvalidOption, match="session="):
+        pennon.open(tmp_path, session={})  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

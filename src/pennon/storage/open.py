@@ -67,9 +67,22 @@ def open(
             f"A {type(target).__name__} keeps no tables; pass a path, a URI, a namespace, or an "
             "fsspec DirFileSystem."
         )
+    _check_shared(storage_options, session)
     within = parse_id(uri.namespace, what="namespace", allow_root=True)
     options = {**given, **(storage_options or {})}
     return _over(_connect(replace(uri, namespace=()), options, session), within, fresh)
+
+
+def _check_shared(storage_options: object, session: object) -> None:
+    from pennon.namespaces.session import Session
+
+    if storage_options is not None and (
+        not isinstance(storage_options, Mapping)
+        or not all(isinstance(key, str) for key in storage_options)  # pyright: ignore[reportUnknownVariableType]
+    ):
+        raise InvalidOption("storage_options= maps names of options to values, and is none such.")
+    if session is not None and not isinstance(session, Session):
+        raise InvalidOption(f"session= is a {type(session).__name__}; pass a pennon.Session.")
 
 
 def _connect(uri: Uri, options: Mapping[str, object], session: Session | None) -> Namespace:
