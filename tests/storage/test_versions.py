@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
+
 import lance
 import pyarrow as pa
 import pytest
@@ -102,3 +105,35 @@ def test_versions_send_a_listing_and_one_request_each(s3_root: TestRoot) -> None
         proxy.clear()
         assert len(db.versions("t", limit=4)) == 4
         assert (proxy.count("HEAD"), proxy.count("GET")) == (1, 1 + 4)
+
+
+def test_versions_beside_commits_and_clean_ups_leave_none_out(local_root: str) -> None:
+    db = opened(TestRoot(local_root))
+    db.create_table("t", [{"n": 0}])
+    info = db.namespace.describe_table("t")
+    acknowledged = [1]
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(60):
+                acknowledged.append(db.write("t", [{"n": number}]).version)
+                if number % 10 == 9:
+                    foreign = lance.dataset(info.location)
+                    foreign.cleanup_old_versions(older_than=timedelta(0), retain_versions=5)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not over.is_set():
+        newest = acknowledged[-1]
+        found = [v.version for v in db.versions("t")]
+        assert found == sorted(set(found), reverse=True)
+        # The newest five are kept, of which the last may be on its way to being acknowledged.
+        assert {*range(max(acknowledged[-1] - 3, 1), newest + 1)} <= {*found}
+    writer.join()
+    assert failures == []
