@@ -78,7 +78,7 @@ class LanceBranches(LanceBase, Branches):
         with self._kept(table) as place:
             return list_tags(place)
 
-    def _pins(self, table: IdLike) -> list[str]:
+    def _pinned_by(self, table: IdLike) -> list[str]:
         return named(self._place(table))
 
     @contextlib.contextmanager

@@ -336,7 +336,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
         check_flags(missing_ok=missing_ok, force=force)
         if not force:
             try:
-                pins = self._pins(table)
+                pins = self._pinned_by(table)
             except TableNotFound:
                 pins = []
             if pins:
@@ -347,7 +347,7 @@ class TableLifecycle(Writes, TableColumns, Branches, Versions, abc.ABC):
                 )
         self.namespace.drop_table(id, missing_ok=missing_ok)
 
-    def _pins(self, table: IdLike) -> list[str]:
+    def _pinned_by(self, table: IdLike) -> list[str]:
         """Return what keeps a table from being dropped, for people."""
         branches = [f"branch {b.name}" for b in self.list_branches(table)]
         return branches + [f"tag {t.name}" for t in self.list_tags(table)]
