@@ -108,6 +108,16 @@ def test_what_concerns_all_branches_is_refused_on_one(db: StorageBackend, call: 
     assert db.count_rows("docs") == 2
 
 
+def test_a_branch_starts_from_no_time(db: StorageBackend) -> None:
+    docs = db.table("docs")
+    with pytest.raises(
+        InvalidState, match=r"needs a branch or version or tag.*\.at\(version="
+    ) as no:
+        docs.at(as_of=LATER).create_branch("dev")
+    assert ".on('main')" in str(no.value)
+    assert [b.name for b in docs.list_branches()] == ["exp"]
+
+
 def test_a_request_is_for_this_table_and_state(db: StorageBackend) -> None:
     docs = db.table("docs")
     assert docs.at(version=1)._asked(ScanRequest("docs", limit=3)).version == 1  # type: ignore[union-attr]

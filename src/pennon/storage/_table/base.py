@@ -84,9 +84,10 @@ class TableBase:
         fixed = self._fixed()
         if fixed is None or fixed in also:
             return self.branch
+        others = "".join(f", or .at({option}=...)" for option in also)
         raise InvalidState(
-            f"{self} is one state of the table, which stays as it is: {operation} needs a branch. "
-            f"Call it on .on({self.branch!r}).",
+            f"{self} is one state of the table, which stays as it is: {operation} needs "
+            f"{' or '.join(['a branch', *also])}. Call it on .on({self.branch!r}){others}.",
             table=self.id,
             **{fixed: getattr(self, fixed)},
         )
