@@ -222,7 +222,7 @@ class Binary(Expr):
 
     def to_sql(self) -> str:
         if self.operator in {"AND", "OR"}:
-            return f"({f' {self.operator} '.join(t.to_sql() for t in _terms(self))})"
+            return f"({f' {self.operator} '.join(t.to_sql() for t in terms(self))})"
         turned = isinstance(self.left, Lit) and not isinstance(self.right, Lit)
         if turned and self.operator in _TURNED:
             return Binary(_TURNED[self.operator], self.right, self.left).to_sql()
@@ -435,8 +435,8 @@ def _exact(expression: Expr) -> Expr:
         case In():
             return replace(expression, exact=True)
         case Binary(operator="AND" | "OR" as operator):
-            terms = map(_exact, _terms(expression))
-            return reduce(lambda left, right: Binary(operator, left, right), terms)
+            parts = map(_exact, terms(expression))
+            return reduce(lambda left, right: Binary(operator, left, right), parts)
         case Binary():
             left, right = _exact(expression.left), _exact(expression.right)
             return Binary(expression.operator, left, right)
@@ -444,7 +444,7 @@ def _exact(expression: Expr) -> Expr:
             return expression
 
 
-def _terms(expression: Binary) -> list[Expr]:
+def terms(expression: Binary) -> list[Expr]:
     """Return what one operator joins, in its order: Lance allows few parentheses in each other."""
     found: list[Expr] = []
     left: list[Expr] = [expression]

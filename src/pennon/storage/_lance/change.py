@@ -11,8 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pennon.expr import Expr, filter_sql
 from pennon.retry import Deadline
-from pennon.storage._changes import cast_values, check_all_rows, check_columns
+from pennon.storage._changes import (
+    cast_values,
+    check_all_rows,
+    check_columns,
+    check_values,
+    check_where,
+)
+from pennon.storage._fitting import fitted
 from pennon.storage._lance.building import field_ids
 from pennon.storage._lance.commit import Asked, Attempt, commit
 from pennon.storage._lance.conditions import is_always_true, is_trivial
@@ -34,11 +42,12 @@ _OFFSET = 32
 """Bits of a row address below the number of its fragment."""
 
 
-def delete(place: Place, where: str, asked: Asked, *, all_rows: bool) -> CommitReceipt:
+def delete(place: Place, condition: Expr | str, asked: Asked, *, all_rows: bool) -> CommitReceipt:
     """Delete the rows that satisfy a condition; see :meth:`Writes.delete_rows`."""
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
         with translated(place.name, place.secrets):
+            where = check_where(fitted(condition, head.schema))
             trivial = is_trivial(head, where)
         check_all_rows(where, place.name, trivial=trivial, all_rows=all_rows)
         with Rows(head, place.info.id, place.name, place.secrets).reading():
@@ -60,17 +69,19 @@ def truncate(place: Place, asked: Asked) -> CommitReceipt:
 
 
 def update(
-    place: Place, values: Mapping[str, str], where: str | None, asked: Asked
+    place: Place, given: Mapping[str, Expr | str], where: Expr | str | None, asked: Asked
 ) -> CommitReceipt:
     """Compute columns anew; see :meth:`Writes.update`."""
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
         with translated(place.name, place.secrets):
             schema = head.schema
+        values = check_values({n: fitted(v, schema) for n, v in given.items()})
+        condition = filter_sql(fitted(where, schema))
         check_columns(values, schema, place.name)
         with Rows(head, place.info.id, place.name, place.secrets).computing(values):
             found = head.scanner(
-                columns=dict(values), filter=where, with_row_id=True, with_row_address=True
+                columns=values, filter=condition, with_row_id=True, with_row_address=True
             ).to_table()
         if not found.num_rows:
             return None

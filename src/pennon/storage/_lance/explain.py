@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pennon.expr import Expr, filter_sql
+from pennon.storage._fitting import fitted
 from pennon.storage._lance import text
 from pennon.storage._lance.searches import Searcher, TextPlan
 from pennon.storage.abc.search_types import HybridSearch, Search, TextSearch, VectorSearch
@@ -126,7 +127,7 @@ def _texts(rows: Searcher, asked: TextSearch, *, run: bool) -> Iterator[str]:
         why = "it may find updated rows by what they were" if plan.stale else "fuzzy words need it"
         yield f"- flat scan: the texts of {len(plan.others)} fragments are read, because {why}"
     yield from _filter(asked.filter, before=asked.prefilter)
-    filter = filter_sql(asked.filter) if asked.prefilter else None
+    filter = filter_sql(fitted(asked.filter, rows.schema)) if asked.prefilter else None
     for title, inner in _text_plans(rows, asked, plan, filter, run=run):
         yield f"- {title}"
         yield from _indented(inner)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pennon.errors import ColumnNotFound, InvalidFilter, InvalidInput, PennonError, StorageError
 from pennon.expr import Expr, closed, filter_sql
 from pennon.namespaces.abc import Id
+from pennon.storage._fitting import fitted
 from pennon.storage._lance.errors import excerpt, is_lance_error, translate, translated
 from pennon.storage._lance.ranges import Ranges
 from pennon.storage._select import (
@@ -89,7 +90,7 @@ class Rows:
         hidden = computed is not None or (names is not None and not set(order) <= set(names))
         return {
             "columns": names if computed is None else _closed(computed),
-            "filter": filter_sql(request.filter),
+            "filter": filter_sql(fitted(request.filter, schema)),
             "with_row_id": request.with_row_id or hidden,
             "batch_size": request.batch_size,
             "limit": request.limit,
@@ -116,7 +117,7 @@ class Rows:
     def count(self, filter: Expr | str | None) -> int:
         """Count rows; see :meth:`StorageBackend.count_rows`."""
         with self.reading():
-            return int(self.handle.count_rows(filter_sql(filter)))
+            return int(self.handle.count_rows(filter_sql(fitted(filter, self.schema))))
 
     def ids(self, filter: Expr | str | None = None) -> pa.ChunkedArray:
         """Return the row ids of those that satisfy a filter, in the order of the table."""

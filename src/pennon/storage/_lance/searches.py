@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pennon.errors import InvalidInput, InvalidState
 from pennon.expr import closed, col, filter_sql
+from pennon.storage._fitting import fitted
 from pennon.storage._lance import text
 from pennon.storage._lance.moved import with_changed_rows
 from pennon.storage._lance.rows import Rows
@@ -149,7 +150,7 @@ class Searcher(Rows):
             end = pa.scalar(asked.distance_range[1], pa.float32())
             found = found.filter(pc.less(found[DISTANCE], end))
         if asked.filter is not None and not asked.prefilter:
-            found = self._filtered(found, filter_sql(asked.filter))
+            found = self._filtered(found, filter_sql(fitted(asked.filter, self.schema)))
         order = [(name, "ascending") for name in (DISTANCE, ROW_ID)]
         if QUERY_INDEX in found.schema.names:
             order.insert(0, (QUERY_INDEX, "ascending"))
@@ -227,7 +228,10 @@ class Searcher(Rows):
         return self.handle.scanner(
             columns=columns,
             nearest={name: value for name, value in nearest.items() if value is not None},
-            filter=_where(filter_sql(asked.filter) if asked.prefilter else None, alive=alive),
+            filter=_where(
+                filter_sql(fitted(asked.filter, self.schema)) if asked.prefilter else None,
+                alive=alive,
+            ),
             prefilter=True,
             with_row_id=True,
             disable_scoring_autoprojection=True,
@@ -279,7 +283,7 @@ class Searcher(Rows):
         """
         import pyarrow as pa
 
-        query, filter = asked.bound, filter_sql(asked.filter)
+        query, filter = asked.bound, filter_sql(fitted(asked.filter, self.schema))
         if asked.columns is not None and not isinstance(asked.columns, Mapping):
             check_columns(asked.columns, self.schema, self.id)
         plan = self.text_plan(query)

@@ -137,13 +137,13 @@ class LanceWrites(LanceBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
-        condition = check_where(where)
+        check_where(where)
         asked = self._asked("delete", write_id, deadline, commit_message, durability)
         return self._once(
             table,
             branch,
             asked,
-            lambda place: delete(place, condition, asked, all_rows=all_rows),
+            lambda place: delete(place, where, asked, all_rows=all_rows),
         )
 
     def update(
@@ -159,11 +159,10 @@ class LanceWrites(LanceBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Set columns of rows; see :meth:`Writes.update`."""
-        expressions, condition = check_values(values), filter_sql(where)
+        check_values(values)
+        filter_sql(where)
         asked = self._asked("update", write_id, deadline, commit_message, durability)
-        return self._once(
-            table, branch, asked, lambda place: update(place, expressions, condition, asked)
-        )
+        return self._once(table, branch, asked, lambda place: update(place, values, where, asked))
 
     def merge_insert(
         self,

@@ -26,6 +26,7 @@ from pennon.storage._changes import (
     check_values,
     check_where,
 )
+from pennon.storage._fitting import fitted
 from pennon.storage._memory.base import MemoryBase, MemoryIndex, MemoryTable, moved
 from pennon.storage._memory.merge import merged, set_rows
 from pennon.storage.abc.types import CommitReceipt, Durability
@@ -172,7 +173,7 @@ class MemoryWrites(MemoryBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Delete rows by a condition; see :meth:`Writes.delete_rows`."""
-        condition = check_where(where)
+        check_where(where)
         asked = Asked("delete", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
@@ -181,6 +182,7 @@ class MemoryWrites(MemoryBase, Writes):
 
             from pennon.storage._lance.conditions import satisfying
 
+            condition = check_where(fitted(where, rows.schema))
             found, trivial = satisfying(rows, condition, shown)
             check_all_rows(condition, shown, trivial=trivial, all_rows=all_rows)
             if not found:
@@ -204,13 +206,16 @@ class MemoryWrites(MemoryBase, Writes):
         commit_message: str | None = None,
     ) -> CommitReceipt:
         """Set columns of rows; see :meth:`Writes.update`."""
-        expressions, condition = check_values(values), filter_sql(where)
+        check_values(values)
+        filter_sql(where)
         asked = Asked("update", write_id, deadline, commit_message, durability)
         shown = show_id(self._held(table, branch)[0])
 
         def change(rows: pa.Table) -> Change | None:
             from pennon.storage._lance.conditions import computed
 
+            expressions = check_values({n: fitted(v, rows.schema) for n, v in values.items()})
+            condition = filter_sql(fitted(where, rows.schema))
             check_columns(expressions, rows.schema, shown)
             found, new = computed(rows, expressions, condition, shown)
             if not found:
