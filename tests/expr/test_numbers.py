@@ -133,6 +133,16 @@ def test_in_every_place_that_takes_a_filter(tmp_path: Path, root: str) -> None:
         assert sorted(near["id"].to_pylist()) == [2, 3, 4]
         texts = db.full_text_search("t", "text", "word", k=6, filter=filter, prefilter=prefilter)
         assert sorted(texts["id"].to_pylist()) == [2, 3, 4]
+    merged = db.merge_insert(
+        "t",
+        [{"id": n, "text": "merged"} for n in (0, 1, 9)],
+        "id",
+        matched_if=(col("source", "id") > 0.5) & (col("target", "id") < 2.0**63),
+        when_not_matched="ignore",
+        when_not_matched_by_source="delete",
+        not_matched_by_source_if=col("id") > np.float64(10.5),
+    )
+    assert (merged.rows_updated, merged.rows_deleted) == (1, 0)
     big = col("id").cast("int") > 3
     assert db.update("t", {"text": "'new'"}, filter & ~big).rows_updated == 2
     assert db.delete_rows("t", col("id") == 1.5).rows_deleted == 0

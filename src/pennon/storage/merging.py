@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pennon.arrow import storable, to_reader
@@ -16,6 +16,7 @@ from pennon.errors import (
     did_you_mean,
 )
 from pennon.expr import Expr, filter_sql
+from pennon.storage._fitting import fitted
 from pennon.storage.keys import check_key_column, names_of, primary_key
 
 if TYPE_CHECKING:
@@ -96,6 +97,18 @@ class MergeRules:
     def deletes_others(self) -> bool:
         """Whether rows that the data do not mention may be deleted."""
         return self.when_not_matched_by_source == "delete"
+
+    def fitted(self, schema: pa.Schema) -> MergeRules:
+        """Return the same rules for a table with these columns."""
+        import pyarrow as pa
+
+        row = pa.struct(list(schema))
+        both = pa.schema({"source": row, "target": row})
+        return replace(
+            self,
+            matched_if=fitted(self.matched_if, both),
+            not_matched_by_source_if=fitted(self.not_matched_by_source_if, schema),
+        )
 
     @property
     def update_condition(self) -> str | None:

@@ -71,6 +71,7 @@ def merge(
     with translated(place.name, place.secrets):
         schema = handle.schema
     key = key_of(on, schema, place.name)
+    rules = rules.fitted(schema)
     source = source_of(data, schema, key, rules, place.name)
     base: int | None = None
 

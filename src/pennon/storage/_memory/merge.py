@@ -25,6 +25,7 @@ def merged(
     Raises:
         DuplicateKey: The rules say to fail on a key that is there.
     """
+    rules = rules.fitted(rows.schema)
     wanted = {k: n for n, k in enumerate(_keys(source, key)) if None not in k}
     pairs = [(n, wanted[k]) for n, k in enumerate(_keys(rows, key)) if k in wanted]
     if pairs and rules.when_matched == "fail":
