@@ -184,13 +184,36 @@ def _array(name: str, values: Any, schema: pa.Schema | None) -> Any:
         if isinstance(values, (pa.Array, pa.ChunkedArray)):
             column: Any = values
             return column if kind is None else column.cast(kind)
-        return pa.array(values, kind)
+        found = pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         text = str(error).split("\n", maxsplit=1)[0]
         what = "values of one type" if kind is None else f"values that are {kind}"
         raise SchemaMismatch(
             f"The column {name!r} does not hold {what}: {text}.", columns=(name,)
         ) from error
+    if kind is not None and _too_large(found, values):
+        raise SchemaMismatch(
+            f"The column {name!r} is {kind}, which cannot hold numbers as large.", columns=(name,)
+        )
+    return found
+
+
+def _too_large(found: Any, values: Any) -> bool:
+    """Whether Arrow made infinity of a number that a short float has no room for."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute
+    while pa.types.is_list(found.type) or pa.types.is_fixed_size_list(found.type):
+        found = found.flatten()
+        values = itertools.chain.from_iterable(v for v in values if v is not None)
+    if not pa.types.is_float16(found.type) and not pa.types.is_float32(found.type):
+        return False
+    infinite = compute.sum(compute.is_inf(found.cast(pa.float32()))).as_py()
+    if not infinite:
+        return False
+    given = compute.is_inf(pa.array(list(values), pa.float64()))
+    return compute.sum(given).as_py() != infinite
 
 
 def _from_columns(data: Mapping[str, Any], schema: pa.Schema | None) -> pa.RecordBatchReader:

@@ -252,6 +252,19 @@ def test_arrays_in_a_dict_take_the_types_of_the_table(db: StorageBackend) -> Non
         db.write("t", {"id": pa.array([1.5])})
 
 
+def test_numbers_too_large_for_a_short_float_are_no_infinity(db: StorageBackend) -> None:
+    vectors = pa.list_(pa.float32(), 2)
+    wide = pa.schema({"h": pa.float16(), "f": pa.float32(), "v": vectors, "l": pa.list_(vectors)})
+    db.create_empty_table("u", wide)
+    for wrong in ({"h": 1e6}, {"f": 1e300}, {"v": [1.0, -1e39]}, {"l": [[0, 0], [1e39, 1]]}):
+        for rows in ([wrong, {}], {name: [value] for name, value in wrong.items()}):
+            with pytest.raises(SchemaMismatch, match="as large"):
+                db.write("u", rows)
+    inf = float("inf")
+    db.write("u", [{"h": inf, "f": -inf, "v": [inf, 1], "l": None}, {"f": np.float32(0.1)}])
+    assert db.count_rows("u", col("f") == -inf) == 1
+
+
 def test_fields_that_a_struct_lacks_are_not_left_out(db: StorageBackend) -> None:
     kind = pa.struct({"a": pa.int64()})
     schema = pa.schema({"s": kind, "l": pa.list_(kind), "m": pa.map_(pa.string(), kind)})
