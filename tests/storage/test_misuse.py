@@ -293,4 +293,6 @@ def test_a_query_that_is_no_vector(db: StorageBackend) -> None:
 def test_a_query_that_returns_nothing_is_none(db: StorageBackend) -> None:
     with pytest.raises(InvalidInput, match="INTO"):
         db.sql("t", "SELECT * INTO other FROM dataset")
+    with pytest.raises(InvalidInput, match="the table is called dataset"):
+        db.sql("t", "SELECT * FROM t")
     assert db.table_names() == [("t",)]

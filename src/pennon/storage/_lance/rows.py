@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Rows"]
 
 _UNKNOWN = re.compile(r"No field named [\"'`]?(.+?)[\"'`]?\.(?: |$|,)")
+_NO_TABLE = re.compile(r"table '[^']*' not found")
 _FAILS = re.compile(r"Cast error|Divide by zero|overflow|Compute error|Query Execution error")
 _MANY = 10_000
 """Row ids of one filter at most: its text is parsed."""
@@ -254,9 +255,10 @@ class Rows:
                     raise
                 ours: PennonError = translate(error, self.name, self.secrets)
                 if isinstance(ours, (InvalidFilter, ColumnNotFound)) or type(ours) is StorageError:
+                    hint = "; the table is called dataset" if _NO_TABLE.search(str(error)) else ""
                     raise InvalidInput(
                         f"The query over {self.name} cannot be answered: "
-                        f"{excerpt(error, self.secrets)}.",
+                        f"{excerpt(error, self.secrets)}{hint}.",
                         table=self.id,
                     ) from None
                 raise ours from None
