@@ -20,11 +20,9 @@ __all__ = ["STORAGE_VERSION", "discard", "few", "file_names", "peek", "write_fil
 
 STORAGE_VERSION = "2.2"
 """Of the Lance file format: the newest that the lancedb of the day reads too."""
-_PAGES = 16 << 20
+_PAGES = 8 << 20
 """Bytes of rows that wait to be pages, all columns together. By itself Lance holds 8 MiB of each
 column, which is 800 MiB of a hundred."""
-_PAGE = 8 << 20
-"""Bytes of a page of one column at most."""
 _BATCH = 4 << 20
 """Bytes of a batch that Lance encodes at once, and holds several times meanwhile."""
 _FILE = 500 << 20
@@ -128,7 +126,7 @@ def write_files(
                     mode="create" if handle is None and mode == "append" else mode,
                     data_storage_version=_format(handle),
                     enable_stable_row_ids=handle is None or handle.has_stable_row_ids,
-                    data_cache_bytes=min(_PAGES, _PAGE * len(rows.schema)),
+                    data_cache_bytes=_PAGES,
                     max_bytes_per_file=_FILE,
                     storage_options=place.storage_options,
                     session=None if handle is not None else place.session,
