@@ -403,9 +403,10 @@ def from_code(code: int) -> type[PennonError]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence: the closest known word, else the list of known words."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    alike = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), alike, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {alike[close[0]]!r}?"
     if not names:
         return "none is known."
     shown = ", ".join(repr(n) for n in names[:20])

@@ -180,6 +180,16 @@ class EdgeCases(StorageCases):
         for condition in ("n > 1", "source.n", "1 / (source.n - 5) > 1", "source.zz > 1"):
             with pytest.raises(InvalidFilter):
                 backend.merge_insert("t", rows, matched_if=condition)
+        for condition in ("ID2 = 1", col("ID2") == 1):
+            for call in (
+                lambda c=condition: backend.count_rows("t", c),
+                lambda c=condition: backend.delete_rows("t", c),
+                lambda c=condition: backend.update("t", {"n": "1"}, c),
+            ):
+                with pytest.raises(
+                    InvalidFilter, match=r"No field named 'ID2'; did you mean 'id'\?$"
+                ):
+                    call()
         wrong: Any = 5
         for make in (lambda: col("id").is_in(wrong), lambda: col("id").cast(wrong)):
             with pytest.raises(InvalidFilter):

@@ -46,11 +46,12 @@ def delete(place: Place, condition: Expr | str, asked: Asked, *, all_rows: bool)
     """Delete the rows that satisfy a condition; see :meth:`Writes.delete_rows`."""
 
     def prepare(head: lance.LanceDataset) -> Attempt | None:
-        with translated(place.name, place.secrets):
+        rows = Rows(head, place.info.id, place.name, place.secrets)
+        with rows.reading():
             where = check_where(fitted(condition, head.schema))
             trivial = is_trivial(head, where)
         check_all_rows(where, place.name, trivial=trivial, all_rows=all_rows)
-        with Rows(head, place.info.id, place.name, place.secrets).reading():
+        with rows.reading():
             found = head.scanner(columns=[], filter=where, with_row_address=True).to_table()
         if not found.num_rows:
             return None

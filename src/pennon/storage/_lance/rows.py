@@ -10,7 +10,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pennon.errors import ColumnNotFound, InvalidFilter, InvalidInput, PennonError, StorageError
+from pennon.errors import (
+    ColumnNotFound,
+    InvalidFilter,
+    InvalidInput,
+    PennonError,
+    StorageError,
+    did_you_mean,
+)
 from pennon.expr import Expr, closed, filter_sql
 from pennon.namespaces.abc import Id
 from pennon.storage._fitting import fitted
@@ -222,6 +229,13 @@ class Rows:
                 if not is_lance_error(error):
                     raise
                 ours = translate(error, self.name, self.secrets)
+                unknown = _UNKNOWN.search(str(error))
+                if unknown and isinstance(ours, InvalidFilter):
+                    raise InvalidFilter(
+                        f"The filter on {self.name} cannot be used: No field named {unknown[1]!r}; "
+                        f"{did_you_mean(unknown[1], self.handle.schema.names)}",
+                        table=self.id,
+                    ) from None
                 if type(ours) is not StorageError or not _FAILS.search(str(error)):
                     raise ours from None
                 text = excerpt(error, self.secrets)
