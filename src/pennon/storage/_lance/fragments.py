@@ -86,8 +86,8 @@ def write_files(
     """Write rows into new data files and return the fragments that name them.
 
     That takes about 128 MiB of memory at most, besides what the source holds itself, whatever the
-    number of the rows and columns; more only where single rows have more than some MiB, or in a bucket,
-    for the parts of files that are on their way.
+    number of the rows and columns; more only where single rows have more than some MiB, or in a
+    bucket, for the parts of files that are on their way.
 
     An error of the source ends the stream instead of passing through Lance, which would turn it
     into text: so its own type reaches the caller, and every file is known and deleted.
