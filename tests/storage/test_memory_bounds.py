@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from lance.file import LanceFileReader
 
 import pennon
 from pennon import ScanRequest
@@ -168,3 +169,15 @@ def test_a_merge_of_narrow_rows_holds_them_a_few_times_too(tmp_path: Path) -> No
     updated, peak = measured("merge narrow", tmp_path, rows=rows, first=0)
     assert updated == rows
     assert peak < 4 * rows * (16 + 96)
+
+
+def test_slices_of_a_batch_make_no_pages_of_their_own(tmp_path: Path) -> None:
+    """Each counts as the batch it is cut from; a scan of many small pages takes longer."""
+    db = pennon.open(tmp_path)
+    batch = pa.record_batch({"id": range(500_000), "n": [0.5] * 500_000})
+    parts = (batch.slice(start, 8192) for start in range(0, batch.num_rows, 8192))
+    db.create_table("t", pa.RecordBatchReader.from_batches(batch.schema, parts))
+    place = db.namespace.describe_table("t").location
+    [file] = Path(place, "data").iterdir()
+    metadata = LanceFileReader(str(file)).metadata()
+    assert [len(c.pages) for c in metadata.columns] == [1, 1]

@@ -20,7 +20,7 @@ __all__ = ["STORAGE_VERSION", "discard", "few", "file_names", "peek", "write_fil
 
 STORAGE_VERSION = "2.2"
 """Of the Lance file format: the newest that the lancedb of the day reads too."""
-_PAGES = 8 << 20
+_PAGES = 16 << 20
 """Bytes of rows that wait to be pages, all columns together. By itself Lance holds 8 MiB of each
 column, which is 800 MiB of a hundred."""
 _BATCH = 4 << 20
@@ -106,8 +106,7 @@ def write_files(
 
     def source(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in reader:
-                yield from _parts(batch)
+            yield from _even(reader)
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - raised again below
@@ -138,6 +137,32 @@ def write_files(
         discard(place, fragments)
         raise failed[0]
     return fragments
+
+
+def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches where they are large, and join them where they are small.
+
+    Lance counts a slice as all it was cut from, and would make a page of every few.
+    """
+    found: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        if found and size + batch.nbytes > _BATCH:
+            yield _joined(found)
+            found, size = [], 0
+        if batch.nbytes > _BATCH:
+            yield from _parts(batch)
+            continue
+        found.append(batch)
+        size += batch.nbytes
+    if found:
+        yield _joined(found)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
