@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 import pennon
 from pennon.config import parse_options
-from pennon.errors import PermissionDenied, TableNotFound
+from pennon.errors import PermissionDenied, TableNotFound, Unavailable
 from pennon.namespaces import Namespace
 from pennon.testing.proxy import RecordingProxy
 from pennon.testing.services import TestRoot
@@ -137,3 +140,17 @@ def test_the_principal_of_the_environment_counts(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-somebody-else")
     with pytest.raises(PermissionDenied):
         _connect(root, session).list_tables()
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT])
+def test_an_endpoint_without_a_way_to_it_is_not_left_to_lance(
+    s3_root: TestRoot, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whether the system or the time-out says so first is a matter of milliseconds."""
+
+    def connect(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(Unavailable, match=r"Nothing answers at 192\.0\.2\.1:9"):
+        _connect(s3_root.via("http://192.0.2.1:9"), pennon.Session()).list_tables()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -19,6 +20,8 @@ __all__ = ["Session", "enter_lance"]
 T = TypeVar("T")
 
 _REACH_SECONDS = 3.0
+_NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
+"""What a system says of a host that does not answer, often after just as many seconds."""
 _lance_pid = 0
 """The process in which Lance's threads run; 0 before its first use."""
 
@@ -122,14 +125,14 @@ class Session:
         for last in (False, True):
             try:
                 socket.create_connection((host, port), _REACH_SECONDS).close()
-            except TimeoutError:
+            except OSError as error:
+                if not isinstance(error, TimeoutError) and error.errno not in _NO_WAY:
+                    return
                 if last:
                     raise Unavailable(
                         f"Nothing answers at {host}:{port}; check the endpoint and the network."
                     ) from None
                 continue
-            except OSError:
-                return
             self._reached.add(options.principal)
             return
 
