@@ -327,11 +327,11 @@ class Bench:
 
     def _race(self, library: Library, what: str, table: str) -> float:
         start = threading.Barrier(WRITERS + 1)
+        given = [rows(10_000 + number, 1) for number in range(WRITERS * WRITES)]
 
         def work(number: int) -> None:
             start.wait()
-            for turn in range(WRITES):
-                data = rows(10_000 + number * WRITES + turn, 1)
+            for data in given[number::WRITERS]:
                 if what == "appenders":
                     library.append(table, data)
                 else:
