@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +77,9 @@ def test_without_it_nothing_does(tmp_path: Path) -> None:
         assert pennon.open(root / "lake").table_names() == [], what
 
 
-def test_a_repeat_makes_durable_what_the_first_call_did_not(tmp_path: Path) -> None:
-    db = pennon.open(tmp_path)
-    first = db.create_table("t", [{"id": 1}], write_id="a")
-    second = db.write("t", [{"id": 2}], write_id="b")
+@contextlib.contextmanager
+def watched() -> Iterator[list[str]]:
+    """The paths that are synced while the block lasts, in that order."""
     synced: list[str] = []
     real = os.fsync
 
@@ -88,6 +89,14 @@ def test_a_repeat_makes_durable_what_the_first_call_did_not(tmp_path: Path) -> N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", spy)
+        yield synced
+
+
+def test_a_repeat_makes_durable_what_the_first_call_did_not(tmp_path: Path) -> None:
+    db = pennon.open(tmp_path)
+    first = db.create_table("t", [{"id": 1}], write_id="a")
+    second = db.write("t", [{"id": 2}], write_id="b")
+    with watched() as synced:
         assert db.write("t", [{"id": 2}], write_id="b", durability="disk") == second
         files = {f.path for x in open_raw(db).get_fragments() for f in x.metadata.files}
         assert files <= {Path(p).name for p in synced}
@@ -101,15 +110,7 @@ def test_the_new_name_of_a_table_is_on_the_disk_too(tmp_path: Path) -> None:
     db = pennon.open(tmp_path)
     db.create_table("t", [{"id": 1}], durability="disk")
     db.rename_table("t", "u")
-    synced: list[str] = []
-    real = os.fsync
-
-    def spy(fd: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
-        real(fd)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", spy)
+    with watched() as synced:
         db.write("u", [{"id": 2}], durability="disk")
         assert any("/__manifest/" in path for path in synced)
         synced.clear()
@@ -124,15 +125,7 @@ def test_indexes_that_a_killed_overwrite_left_to_be_built_are_on_the_disk(
     db = pennon.open(tmp_path)
     db.create_table("t", [{"id": 1}], durability="disk")
     db.create_scalar_index("t", "id", durability="disk")
-    synced: list[str] = []
-    real = os.fsync
-
-    def spy(fd: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
-        real(fd)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", spy)
+    with watched() as synced:
 
         def failing(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
@@ -166,15 +159,7 @@ def test_what_is_on_the_disk_is_not_synced_twice(tmp_path: Path) -> None:
     db.create_table("t", [{"id": 0}], durability="disk")
     for number in range(1, 6):
         db.write("t", [{"id": number}], durability="disk")
-    synced: list[str] = []
-    real = os.fsync
-
-    def spy(fd: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
-        real(fd)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", spy)
+    with watched() as synced:
         db.write("t", [{"id": 6}], durability="disk")
     assert sum("/data/" in path for path in synced) == 1
     assert len([p for p in synced if Path(p).is_file()]) == 4

@@ -154,9 +154,7 @@ def is_lance_error(error: BaseException) -> bool:
     """Whether Lance or Arrow raised this, rather than a defect of pennon or a signal."""
     if isinstance(error, PennonError):
         return False
-    return _is_panic(error) or isinstance(
-        error, (ValueError, OSError, RuntimeError, NotImplementedError)
-    )
+    return _is_panic(error) or isinstance(error, (ValueError, OSError, RuntimeError))
 
 
 def _is_panic(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from pennon.storage._lance.durability import keep
 from pennon.storage._lance.errors import translated
 from pennon.storage._lance.places import Place
 from pennon.storage.abc.tables import Creation, TableLifecycle
-from pennon.storage.abc.types import CommitReceipt, Durability
+from pennon.storage.abc.types import CommitReceipt
 from pennon.storage.refs import MAIN, Ref
 
 if TYPE_CHECKING:
@@ -28,40 +28,20 @@ class LanceTables(LanceBase, TableLifecycle):
     """The life of tables, on Lance."""
 
     def _create(self, id: Id, rows: pa.RecordBatchReader, asked: Creation) -> CommitReceipt:
-        return self._made(
-            id,
-            asked.durability,
-            lambda prove: create(
-                self._namespace,
-                id,
-                rows,
-                prove=prove,
-                properties=asked.properties,
-                asked=_asked("create", asked),
-            ),
-        )
+        return self._made(create, "create", id, rows, asked)
 
     def _create_or_overwrite(
         self, id: Id, rows: pa.RecordBatchReader, asked: Creation
     ) -> CommitReceipt:
-        return self._made(
-            id,
-            asked.durability,
-            lambda prove: create_or_overwrite(
-                self._namespace,
-                id,
-                rows,
-                prove=prove,
-                properties=asked.properties,
-                asked=_asked("overwrite", asked),
-            ),
-        )
+        return self._made(create_or_overwrite, "overwrite", id, rows, asked)
 
     def _made(
         self,
+        make: Callable[..., CommitReceipt],
+        operation: str,
         id: Id,
-        durability: Durability,
-        make: Callable[[Callable[[Place], None]], CommitReceipt],
+        rows: pa.RecordBatchReader,
+        asked: Creation,
     ) -> CommitReceipt:
         """Make a table, and tell what a drop meanwhile means."""
         places: list[Place] = []
@@ -71,8 +51,15 @@ class LanceTables(LanceBase, TableLifecycle):
             self._prove(place)
 
         with self._unless_dropped(places, CommitConflict):
-            receipt = make(prove)
-            if durability == "disk":
+            receipt = make(
+                self._namespace,
+                id,
+                rows,
+                prove=prove,
+                properties=asked.properties,
+                asked=_asked(operation, asked),
+            )
+            if asked.durability == "disk":
                 place = Place.of(self._namespace, self._namespace.describe_table(id))
                 keep(self._namespace, place, receipt)
         return receipt
